@@ -1,0 +1,1 @@
+"""Data only: models, retargeted motions, released policies. Each folder carries its licence."""

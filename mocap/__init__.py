@@ -1,0 +1,1 @@
+"""Motion capture in, robot motion out."""

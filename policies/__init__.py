@@ -1,0 +1,1 @@
+"""Planner, networks, training, evaluation and export."""

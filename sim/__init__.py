@@ -1,0 +1,1 @@
+"""A court to play on: ball, launcher, engines, environments."""
