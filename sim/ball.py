@@ -1,0 +1,264 @@
+"""The ball: what it is, how it flies.
+
+Forces in flight, per unit mass: gravity, quadratic drag −k |v| v with k = ρ C_D A / 2m, and Magnus lift
+ρ C_L A v² / 2m along ω × v with C_L = 1 / (2 + v / (r ω⊥)), where ω⊥ is the spin's component across the
+flight. Only that component turns the ball, and with it the formula is smooth everywhere: no lift for a spin
+along the flight, none for a ball at rest. For a spin across the flight it is the usual formula in ω.
+Spin keeps its axis and decays exponentially.
+
+Memory: positions, velocities and spins have shape (N, 3) but are stored by component (a transposed
+(3, N) block), because component-wise arithmetic on contiguous rows is several times faster. Any (N, 3)
+tensor is accepted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+GRAVITY = 9.81
+"""m/s², downward."""
+RPM = 2 * math.pi / 60
+"""One revolution a minute in rad/s."""
+
+
+@dataclass(frozen=True)
+class BallParams:
+    """Physical parameters of the ball, the air and the court surface; each a number or a (N,) tensor.
+
+    Defaults are the middle of the ITF's type 2 range where there is one.
+
+    Attributes:
+        mass: kg (ITF 0.0560–0.0594).
+        radius: m (ITF diameter 6.54–6.86 cm).
+        drag_coefficient: C_D (0.50–0.65 in published wind-tunnel tests of new to worn balls).
+        lift_scale: factor on the Magnus force; 1 is the formula above.
+        air_density: kg/m³ (about 20 °C at sea level).
+        spin_decay: time constant of the spin's decay, s ("tens of seconds"; no sharper source).
+        restitution: normal restitution of ball on court at 7.1 m/s, the speed of the ITF's 254 cm drop
+            test. 0.77 rebounds to 139 cm with drag (the rule asks 135–147 cm).
+        restitution_slope: change of that restitution per m/s of normal speed above 7.1 m/s, s/m. Zero
+            unless measured for a surface.
+        friction: sliding friction of ball on court (hard court 0.5–0.7).
+        inertia_factor: moment of inertia over m r² (hollow rubber sphere with cloth, 0.55).
+    """
+
+    mass: Tensor | float = 0.0577
+    radius: Tensor | float = 0.0335
+    drag_coefficient: Tensor | float = 0.55
+    lift_scale: Tensor | float = 1.0
+    air_density: Tensor | float = 1.21
+    spin_decay: Tensor | float = 30.0
+    restitution: Tensor | float = 0.77
+    restitution_slope: Tensor | float = 0.0
+    friction: Tensor | float = 0.6
+    inertia_factor: Tensor | float = 0.55
+
+    def expand(
+        self, n: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> BallParams:
+        """The same parameters as (n,) tensors of their own, on `device` with `dtype`.
+
+        Raises:
+            ValueError: a parameter is neither a number nor a tensor of shape (n,), or is out of its
+                physical range; the message names the parameter and the first environment.
+        """
+        out: dict[str, Tensor] = {}
+        for field in fields(self):
+            value = torch.as_tensor(getattr(self, field.name), device=device, dtype=dtype)
+            if value.shape not in ((), (1,), (n,)):
+                raise ValueError(
+                    f"ball parameter {field.name}: shape {tuple(value.shape)}, expected a number or ({n},)"
+                )
+            out[field.name] = value.expand(n).clone()
+        params = BallParams(**out)
+        params.check()
+        return params
+
+    def check(self) -> None:
+        """Raise ValueError naming the first parameter, and environment, that is not physical."""
+        for name, low, high in (
+            ("mass", 1e-4, math.inf),
+            ("radius", 1e-4, math.inf),
+            ("drag_coefficient", 0.0, math.inf),
+            ("lift_scale", 0.0, math.inf),
+            ("air_density", 0.0, math.inf),
+            ("spin_decay", 1e-6, math.inf),
+            ("restitution", 0.0, 1.0),
+            ("restitution_slope", -math.inf, math.inf),
+            ("friction", 0.0, math.inf),
+            ("inertia_factor", 1e-3, 1.0),
+        ):
+            value = torch.as_tensor(getattr(self, name)).reshape(-1)
+            bad = ~((value >= low) & (value <= high))
+            if bool(bad.any()):
+                index = int(bad.nonzero()[0, 0])
+                raise ValueError(
+                    f"ball parameter {name} = {value[index].item():g} in environment {index}: "
+                    f"must lie in [{low:g}, {high:g}]"
+                )
+
+    def at(self, ids: Tensor) -> BallParams:
+        """The parameters of the balls `ids` (indices or mask); numbers stay numbers."""
+
+        def pick(value: Tensor | float) -> Tensor | float:
+            return value[ids] if isinstance(value, Tensor) and value.ndim else value
+
+        return BallParams(**{field.name: pick(getattr(self, field.name)) for field in fields(self)})
+
+    def with_drag_per_metre(self, k: Tensor | float) -> BallParams:
+        """The same with the drag coefficient for which the drag deceleration is k |v| v, k in 1/m."""
+        area = math.pi * self.radius**2
+        return replace(self, drag_coefficient=2 * self.mass * k / (self.air_density * area))
+
+    def inertia(self) -> Tensor | float:
+        """Moment of inertia about a diameter, kg m²."""
+        return self.inertia_factor * self.mass * self.radius**2
+
+
+@dataclass
+class BallState:
+    """Position of the centre (N, 3) m, velocity (N, 3) m/s, spin (N, 3) rad/s, all in the world frame."""
+
+    pos: Tensor
+    vel: Tensor
+    spin: Tensor
+
+    def at(self, ids: Tensor) -> BallState:
+        """The states of the balls `ids` (indices or mask)."""
+        return BallState(self.pos[ids], self.vel[ids], self.spin[ids])
+
+
+class Aero(NamedTuple):
+    """What flight needs of `BallParams`, as tensors that broadcast against (N,).
+
+    drag: k in 1/m. lift: lift acceleration per |ω × v| at low spin, ρ A r / 2m, dimensionless.
+    two_radii: 2 r, m. spin_rate: 1 / spin decay time, 1/s.
+    """
+
+    drag: Tensor
+    lift: Tensor
+    two_radii: Tensor
+    spin_rate: Tensor
+
+
+def aero(params: BallParams, like: Tensor) -> Aero:
+    """Flight coefficients of `params` on the device and with the dtype of `like`."""
+
+    def tensor(value: Tensor | float) -> Tensor:
+        return torch.as_tensor(value, device=like.device, dtype=like.dtype)
+
+    radius = tensor(params.radius)
+    half_rho_area = tensor(params.air_density) * radius * radius * (math.pi / 2) / tensor(params.mass)
+    return Aero(
+        drag=half_rho_area * tensor(params.drag_coefficient),
+        lift=half_rho_area * radius * tensor(params.lift_scale),
+        two_radii=2 * radius,
+        spin_rate=1 / tensor(params.spin_decay),
+    )
+
+
+def by_component(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Three (...,) tensors as one (..., 3) tensor that is contiguous by component."""
+    return torch.stack((x, y, z)).movedim(0, -1)
+
+
+def cross(a: Tensor, b: Tensor) -> Tensor:
+    """Cross product over the last axis, (..., 3), by component."""
+    ax, ay, az = a.unbind(-1)
+    bx, by, bz = b.unbind(-1)
+    return by_component(ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """Scalar product over the last axis, (..., 3) → (...,)."""
+    return (a * b).sum(-1)
+
+
+Components = tuple[Tensor, Tensor, Tensor]
+
+
+def _acceleration(v: Components, w: Components, air: Aero) -> Components:
+    """Acceleration of a ball with velocity `v` and spin `w`, by component, m/s²."""
+    vx, vy, vz = v
+    wx, wy, wz = w
+    speed2 = torch.addcmul(torch.addcmul(vx * vx, vy, vy), vz, vz)
+    cx = torch.addcmul(wy * vz, wz, vy, value=-1)
+    cy = torch.addcmul(wz * vx, wx, vz, value=-1)
+    cz = torch.addcmul(wx * vy, wy, vx, value=-1)
+    turn = torch.addcmul(torch.addcmul(cx * cx, cy, cy), cz, cz).sqrt()
+    # lift = ρA/2m · v² · r ω⊥ / (2 r ω⊥ + v) along ω × v, with |ω × v| = ω⊥ v.
+    lift = air.lift * speed2 / torch.addcmul(speed2, turn, air.two_radii).clamp(min=1e-12)
+    drag = air.drag * speed2.sqrt()
+    ax = torch.addcmul(lift * cx, drag, vx, value=-1)
+    ay = torch.addcmul(lift * cy, drag, vy, value=-1)
+    az = torch.addcmul(lift * cz, drag, vz, value=-1) - GRAVITY
+    return ax, ay, az
+
+
+def _along(v: Components, a: Components, h: Tensor) -> Components:
+    return torch.addcmul(v[0], a[0], h), torch.addcmul(v[1], a[1], h), torch.addcmul(v[2], a[2], h)
+
+
+def acceleration(vel: Tensor, spin: Tensor, air: Aero) -> Tensor:
+    """Acceleration in flight, m/s². `vel` and `spin` (..., 3), coefficients broadcast against (...,)."""
+    return by_component(*_acceleration(vel.unbind(-1), spin.unbind(-1), air))  # type: ignore[arg-type]
+
+
+def _spin_factor(air: Aero, h: Tensor) -> Tensor:
+    return torch.exp(h * air.spin_rate * -0.5)
+
+
+def fly_midpoint(
+    pos: Tensor, vel: Tensor, spin: Tensor, air: Aero, h: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Advance free flight by `h` with the explicit midpoint rule (two force evaluations, second order).
+
+    For steps up to about 5 ms: error below 0.1 mm after 2 s at 50 m/s and 5000 rpm.
+
+    Args:
+        pos, vel, spin: (..., 3), m, m/s, rad/s.
+        air: see `aero`.
+        h: time step, broadcasts against (...,), s.
+
+    Returns:
+        pos, vel, spin after the step, (..., 3).
+    """
+    half = _spin_factor(air, h)
+    spin_mid = spin * half.unsqueeze(-1)
+    w: Components = spin_mid.unbind(-1)  # type: ignore[assignment]
+    v: Components = vel.unbind(-1)  # type: ignore[assignment]
+    p: Components = pos.unbind(-1)  # type: ignore[assignment]
+    v_mid = _along(v, _acceleration(v, w, air), 0.5 * h)
+    v_end = _along(v, _acceleration(v_mid, w, air), h)
+    return by_component(*_along(p, v_mid, h)), by_component(*v_end), spin_mid * half.unsqueeze(-1)
+
+
+def fly(pos: Tensor, vel: Tensor, spin: Tensor, air: Aero, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Advance free flight by `h` with the classical fourth-order Runge–Kutta rule.
+
+    For long steps: error below 1 mm after 2 s at 50 m/s and 5000 rpm with steps of 0.1 s.
+    Arguments and returns as in `fly_midpoint`.
+    """
+    half = _spin_factor(air, h)
+    spin_mid = spin * half.unsqueeze(-1)
+    w: Components = spin_mid.unbind(-1)  # type: ignore[assignment]
+    v1: Components = vel.unbind(-1)  # type: ignore[assignment]
+    p: Components = pos.unbind(-1)  # type: ignore[assignment]
+    a1 = _acceleration(v1, w, air)
+    v2 = _along(v1, a1, 0.5 * h)
+    a2 = _acceleration(v2, w, air)
+    v3 = _along(v1, a2, 0.5 * h)
+    a3 = _acceleration(v3, w, air)
+    v4 = _along(v1, a3, h)
+    a4 = _acceleration(v4, w, air)
+    sixth = h / 6
+    v_sum = tuple(torch.add(a + d, b + c, alpha=2) for a, b, c, d in zip(v1, v2, v3, v4, strict=True))
+    a_sum = tuple(torch.add(a + d, b + c, alpha=2) for a, b, c, d in zip(a1, a2, a3, a4, strict=True))
+    pos_end = by_component(*_along(p, v_sum, sixth))  # type: ignore[arg-type]
+    vel_end = by_component(*_along(v1, a_sum, sixth))  # type: ignore[arg-type]
+    return pos_end, vel_end, spin_mid * half.unsqueeze(-1)
