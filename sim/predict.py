@@ -45,17 +45,18 @@ class Arc:
         vel = v0 + u * (2 * c2 + 3 * u * c3) / h.clamp(min=1e-9)
         return pos, vel
 
-    def falls_to(self, height: Tensor) -> Tensor:
-        """Time (...,) at which the ball first comes down to `height` (...,); inf if it does not in the arc.
+    def falls_to(self, level: Tensor, axis: int = 2) -> Tensor:
+        """Time (...,) at which coordinate `axis` first comes down to `level` (...,); inf if not in the arc.
 
-        Comes down: above the height at one node and at or below it at the next; a ball below the height at
-        the start and falling is there at 0.
+        Comes down: above the level at one node and at or below it at the next; a ball below the level at
+        the start and falling is there at 0. Axis 2 gives landings, axis 0 crossings of a plane across the
+        court by a ball that flies toward −x.
         """
-        z, vz = self.pos[..., 2], self.vel[..., 2]
+        z, vz = self.pos[..., axis], self.vel[..., axis]
         count = z.shape[0] - 1
-        crosses = (z[:-1] > height) & (z[1:] <= height)
+        crosses = (z[:-1] > level) & (z[1:] <= level)
         # A short hop between two nodes: rises from the height and is back before the next node.
-        hops = (z[:-1] <= height) & (vz[:-1] > 0) & (z[1:] <= height)
+        hops = (z[:-1] <= level) & (vz[:-1] > 0) & (z[1:] <= level)
         found = crosses | hops
         index = found.to(torch.int8).argmax(dim=0, keepdim=True)
         z0, z1 = z.gather(0, index)[0], z.gather(0, index + 1)[0]
@@ -64,12 +65,12 @@ class Arc:
         # Newton on the cubic from its far side, where it is steepest: monotone for a falling ball.
         u = torch.ones_like(z0)
         for _ in range(5):
-            value = z0 - height + u * (v0 + u * (c2 + u * c3))
+            value = z0 - level + u * (v0 + u * (c2 + u * c3))
             slope = v0 + u * (2 * c2 + 3 * u * c3)
             u = (u - value / slope.clamp(max=-1e-6)).clamp(0.0, 1.0)
         time = (index[0] + u) * self.h
         time = torch.where(found.any(dim=0), time, torch.full_like(time, torch.inf))
-        under = (z[0] <= height) & (vz[0] <= 0)
+        under = (z[0] <= level) & (vz[0] <= 0)
         return torch.where(under | (count < 1), torch.zeros_like(time), time)
 
 
