@@ -8,97 +8,42 @@ No ball passes through a racket, however fast either moves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import NamedTuple
+import functools
+from dataclasses import fields
 
 import torch
 from torch import Tensor
 
-from sim.ball import BallParams, BallState, aero, fly_midpoint
-from sim.bounce import bounce
+from sim.ball import Aero, BallParams, BallState, aero, by_component, fly_midpoint
+from sim.bounce import bounce, roll
 from sim.court import NET_POST_HEIGHT
+from sim.events import RacketPose, StepEvents
+from sim.net import net_contact
 from sim.stringbed import SEMI_LONG, Racket, impact, rotation_matrix
 from sim.sweep import (
     angular_velocity,
     ground_fraction,
     net_fraction,
-    net_gap,
     path,
     pose_between,
     racket_fraction,
     string_bed_contact,
 )
 
+__all__ = ["BallSim", "RacketPose", "StepEvents"]
+
 MAX_EVENTS = 4
 """Contacts resolved within one step; time left after the last is dropped (see `BallSim.unresolved`)."""
 REST_SPEED = 0.05
 """A ball that would rebound slower than this rolls from then on, m/s."""
-ROLLING_RESISTANCE = 0.03
-"""Deceleration of a rolling ball over g. No published source; a ball rolls to rest within tens of metres."""
 REFRACTORY = 0.02
 """After a hit the racket cannot touch the same ball for this time, s: its recoil reaches the ball
 simulation with the next pose, one step late, and must not count as a second hit. Longer than the 3–7 ms
 of a contact, shorter than any return."""
-MESH_REBOUND = 0.1
-"""Share of the speed into the mesh that the net gives back. No published source: a dead ball."""
-MESH_SLIDE = 0.3
-"""Share of the speed along the mesh, and of the spin, that the net leaves. No published source."""
-CORD_RESTITUTION = 0.4
-"""Normal restitution of a ball on the cord's band. No published source."""
-CORD_SLIDE = 0.85
-"""Share of the speed across the cord's normal, and of the spin, that the cord leaves. No published source."""
+GROUND, NET, RACKET = 0.0, 1.0, 2.0
 
-
-class RacketPose(NamedTuple):
-    """A racket at one moment: string bed centre (N, 3) m and rotation of the racket frame, as unit
-    quaternions (N, 4), w first, or matrices (N, 3, 3). Frame: see `sim.stringbed`."""
-
-    pos: Tensor
-    rot: Tensor
-
-
-@dataclass
-class StepEvents:
-    """What happened in the last step. Live tensors, overwritten by the next step; N environments.
-
-    Where nothing happened, the masks are False and the vectors zero. Times count from the step's start.
-
-    Attributes:
-        bounced: the ball hit the ground, (N,) bool. The first bounce of the step is recorded.
-        bounce_pos: ball centre at that moment, (N, 3), m. bounce_time: (N,), s.
-        net: the ball touched net or cord, (N,) bool. net_pos: ball centre, (N, 3), m.
-        hit: the racket touched the ball, (N,) bool. frame: with its frame, (N,) bool.
-        hit_pos: contact point, (N, 3), m. hit_time: (N,), s.
-        impulse: on the racket at `hit_pos`, (N, 3), N s, world frame.
-    """
-
-    bounced: Tensor
-    bounce_pos: Tensor
-    bounce_time: Tensor
-    net: Tensor
-    net_pos: Tensor
-    hit: Tensor
-    frame: Tensor
-    hit_pos: Tensor
-    hit_time: Tensor
-    impulse: Tensor
-
-    @classmethod
-    def empty(cls, n: int, device: torch.device | str, dtype: torch.dtype) -> StepEvents:
-        """No events for `n` environments."""
-
-        def mask() -> Tensor:
-            return torch.zeros(n, dtype=torch.bool, device=device)
-
-        def zeros(*tail: int) -> Tensor:
-            return torch.zeros(n, *tail, dtype=dtype, device=device)
-
-        return cls(mask(), zeros(3), zeros(), mask(), zeros(3), mask(), mask(), zeros(3), zeros(), zeros(3))
-
-    def clear(self) -> None:
-        """Back to no events, in place."""
-        for field in fields(self):
-            getattr(self, field.name).zero_()
+Poses = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Rackets at a step's start and end: position (n, 3), rotation (n, 3, 3), twice."""
 
 
 class BallSim:
@@ -132,6 +77,7 @@ class BallSim:
         self.params = (params or BallParams()).expand(num_envs, device, dtype)
         self.racket = (racket or Racket.from_specs()).expand(num_envs, device, dtype)
         self._air = aero(self.params, self.state.pos)
+        self._radius = torch.as_tensor(self.params.radius)
         self._refractory = torch.zeros(num_envs, device=device, dtype=dtype)
         self._any_rolling = False
         self._events_set = False
@@ -174,7 +120,7 @@ class BallSim:
             if bool(bad.any()):
                 env = int(torch.as_tensor(ids)[bad][0])
                 raise ValueError(f"ball {name} in environment {env} is not finite: {value[bad][0].tolist()}")
-        radius = torch.as_tensor(self.params.radius)[ids]
+        radius = self._radius[ids]
         self.state.pos[ids] = pos.to(self.dtype)
         self.state.pos[ids, 2] = torch.maximum(self.state.pos[ids, 2], radius)
         self.state.vel[ids] = vel.to(self.dtype)
@@ -200,120 +146,148 @@ class BallSim:
             self.events.clear()
             self._events_set = False
         h = self.active * dt
-        old = self.state
-        pos, vel, spin = fly_midpoint(old.pos, old.vel, old.spin, self._air, h)
-        near = self._near(old.pos, pos, torch.as_tensor(self.params.radius), start, end)
-        near &= self.active
+        live = self.state
+        new = BallState(*fly_midpoint(live.pos, live.vel, live.spin, self._air, h))
         if start is not None:
             self._refractory -= h
-        if not bool(near.any()):
-            old.pos.copy_(pos)
-            old.vel.copy_(vel)
-            old.spin.copy_(spin)
-            return self.events
-        ids = near.nonzero().squeeze(1)
-        before = old.at(ids)
-        old.pos.copy_(pos)
-        old.vel.copy_(vel)
-        old.spin.copy_(spin)
-        poses = None
-        if start is not None and end is not None:
-            rot0, rot1 = rotation_matrix(start.rot[ids]), rotation_matrix(end.rot[ids])
-            poses = (start.pos[ids], rot0, end.pos[ids], rot1)
-        self._resolve(ids, before, dt, poses)
+        rackets = None if start is None or end is None else (start.pos, end.pos)
+        near = self._near(live.pos, new.pos, self._radius, self.rolling, self._refractory, rackets)
+        which = functools.reduce(torch.logical_or, near).logical_and_(self.active)
+        if self._any_rolling:
+            which |= self.rolling & self.active
+        ids = which.nonzero().squeeze(1)
+        before = live.at(ids) if len(ids) else None
+        live.pos.copy_(new.pos)
+        live.vel.copy_(new.vel)
+        live.spin.copy_(new.spin)
+        if before is not None:
+            poses = None
+            if start is not None and end is not None:
+                rot0, rot1 = rotation_matrix(start.rot[ids]), rotation_matrix(end.rot[ids])
+                poses = (start.pos[ids], rot0, end.pos[ids], rot1)
+            self._resolve(ids, before, new.at(ids), tuple(mask[ids] for mask in near), dt, poses)
         return self.events
 
-    def _near(
-        self, pos: Tensor, end: Tensor, radius: Tensor, racket0: RacketPose | None, racket1: RacketPose | None
-    ) -> Tensor:
-        """Balls that may touch something between `pos` and `end`, (N,): never misses one."""
-        z0, z1 = pos[:, 2], end[:, 2]
-        near = z1 < radius
-        if self._any_rolling:
-            near |= self.rolling
-        x1 = end[:, 0]
-        at_net = (x1 - pos[:, 0]).abs() + radius > x1.abs()
-        near |= at_net & (torch.minimum(z0, z1) < NET_POST_HEIGHT + radius)
-        if racket0 is not None and racket1 is not None:
-            near |= self._near_racket(pos - racket0.pos, end - racket1.pos, radius) & (self._refractory <= 0)
-        return near
-
     @staticmethod
-    def _near_racket(from_centre0: Tensor, from_centre1: Tensor, radius: Tensor) -> Tensor:
-        moved = from_centre1 - from_centre0
+    def _near(
+        pos: Tensor,
+        end: Tensor,
+        radius: Tensor,
+        rolling: Tensor,
+        refractory: Tensor,
+        rackets: tuple[Tensor, Tensor] | None,
+    ) -> tuple[Tensor, ...]:
+        """Balls that may touch ground, net and (if given) racket between `pos` and `end`: misses none."""
+        z0, z1 = pos[:, 2], end[:, 2]
+        x1 = end[:, 0]
+        ground = (z1 < radius) & ~rolling
+        net = (x1 - pos[:, 0]).abs() + radius > x1.abs()
+        net &= torch.minimum(z0, z1) < NET_POST_HEIGHT + radius
+        if rackets is None:
+            return ground, net
+        from_centre = end - rackets[1]
+        moved = from_centre - (pos - rackets[0])
         # 2 cm more than the geometry needs: the paths bend by less within a step.
         reach = radius + (SEMI_LONG + 0.02) + (moved * moved).sum(-1).sqrt()
-        return (from_centre1 * from_centre1).sum(-1) < reach * reach
+        racket = ((from_centre * from_centre).sum(-1) < reach * reach) & (refractory <= 0)
+        return ground, net, racket
 
     def _resolve(
-        self, ids: Tensor, ball: BallState, dt: float, poses: tuple[Tensor, Tensor, Tensor, Tensor] | None
-    ) -> None:
-        """Step the balls `ids` from `ball` again, contact by contact, and write them back."""
-        params, racket = self.params.at(ids), self.racket.at(ids)
-        radius = torch.as_tensor(params.radius)
-        air = type(self._air)(*(value[ids] for value in self._air))
-        rolling = self.rolling[ids]
-        refractory = self._refractory[ids]
-        pos, vel, spin = ball.pos, ball.vel, ball.spin
-        left = torch.full_like(radius, dt)
-        for _ in range(MAX_EVENTS):
-            end, _, _ = fly_midpoint(pos, vel, spin, air, left)
-            arc = path(pos, vel, end, left)
-            never = torch.full_like(left, torch.inf)
-            ground = torch.where((end[:, 2] < radius) & ~rolling, ground_fraction(arc, radius), never)
-            # Rising out of the ground (an overlap at reset) is no bounce.
-            ground = torch.where((pos[:, 2] < radius) & (vel[:, 2] >= 0), never, ground)
-            net = net_fraction(arc, radius)
-            bat = never
-            since = 1 - left / dt
-            if poses is not None:
-                bat = racket_fraction(arc, *poses, since, radius)
-                bat = torch.where(refractory <= 0, bat, never)
-            first = torch.minimum(torch.minimum(ground, net), bat)
-            contact = (first <= 1) & (left > 0)
-            go = torch.where(contact, first, torch.ones_like(first)) * left
-            pos, vel, spin = fly_midpoint(pos, vel, spin, air, go)
-            left = left - go
-            if not bool(contact.any()):
-                break
-            time = dt - left
-            hits = contact & (bat == first)
-            nets = contact & (net == first) & ~hits
-            grounds = contact & ~hits & ~nets
-            if bool(grounds.any()):
-                pos, vel, spin, rolling = self._bounce(ids, grounds, time, pos, vel, spin, rolling, params)
-            if bool(nets.any()):
-                vel, spin = self._net(ids, nets, pos, vel, spin)
-            if poses is not None and bool(hits.any()):
-                pos, vel, spin, struck = self._hit(ids, hits, time, dt, pos, vel, spin, poses, racket, params)
-                refractory = torch.where(struck, REFRACTORY - left, refractory)
-                rolling = rolling & ~struck
-        else:
-            self.unresolved[ids] += (left > 0).to(torch.int32)
-        vel, spin, pos, rolling = self._roll(rolling, pos, vel, spin, params, dt)
-        self.state.pos[ids] = pos
-        self.state.vel[ids] = vel
-        self.state.spin[ids] = spin
-        self.rolling[ids] = rolling
-        self._refractory[ids] = refractory
-        self._any_rolling = bool(self.rolling.any())
-
-    def _bounce(
         self,
         ids: Tensor,
-        mask: Tensor,
-        time: Tensor,
-        pos: Tensor,
-        vel: Tensor,
-        spin: Tensor,
-        rolling: Tensor,
-        params: BallParams,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        after_vel, after_spin = bounce(vel, spin, params)
-        rests = mask & (after_vel[:, 2] < REST_SPEED)
-        after_vel[:, 2] = torch.where(rests, torch.zeros_like(after_vel[:, 2]), after_vel[:, 2])
-        height = torch.where(mask, torch.as_tensor(params.radius), pos[:, 2])
-        pos = torch.stack((pos[:, 0], pos[:, 1], height), dim=-1)
+        ball: BallState,
+        end: BallState,
+        near: tuple[Tensor, ...],
+        dt: float,
+        poses: Poses | None,
+    ) -> None:
+        """Step the balls `ids` again from `ball`, contact by contact, and write them back.
+
+        `end` is where they would be without contacts, `near` what they may touch (see `_near`).
+        """
+        radius, rolling, refractory = self._radius[ids], self.rolling[ids], self._refractory[ids]
+        air = Aero(*(value[ids] for value in self._air))
+        params: BallParams | None = None
+        left = torch.full_like(radius, dt)
+        for _ in range(MAX_EVENTS):
+            first, kind = self._first_contact(ball, end, near, left, radius, 1 - left / dt, poses)
+            if kind is None:
+                ball = end
+                break
+            if params is None:
+                params = self.params.at(ids)
+            contact = first <= 1
+            go = torch.where(contact, first, torch.ones_like(first)) * left
+            ball = BallState(*fly_midpoint(ball.pos, ball.vel, ball.spin, air, go))
+            left = left - go
+            grounds, nets, hits = (contact & (kind == number) for number in (GROUND, NET, RACKET))
+            if bool(grounds.any()):
+                ball, rests = self._bounce(ids, grounds, dt - left, ball, radius, params)
+                rolling = rolling | rests
+            if bool(nets.any()):
+                ball = self._net(ids, nets, ball)
+            if poses is not None and bool(hits.any()):
+                ball, struck = self._hit(ids, hits, dt - left, dt, ball, poses, params)
+                refractory = torch.where(struck, REFRACTORY - left, refractory)
+                rolling = rolling & ~struck
+            end = BallState(*fly_midpoint(ball.pos, ball.vel, ball.spin, air, left))
+            moving = left > 0
+            rackets = (
+                None
+                if poses is None
+                else (torch.lerp(poses[0], poses[2], (1 - left / dt)[:, None]), poses[2])
+            )
+            near = self._near(ball.pos, end.pos, radius, rolling, refractory, rackets)
+            near = tuple(mask & moving for mask in near)
+        else:
+            self.unresolved[ids] += (left > 0).to(torch.int32)
+        if bool(rolling.any()):
+            ball, rolling = self._roll(ball, rolling, radius, self.params.at(ids), dt)
+        self.state.pos[ids] = ball.pos
+        self.state.vel[ids] = ball.vel
+        self.state.spin[ids] = ball.spin
+        self._refractory[ids] = refractory
+        self.rolling[ids] = rolling
+        self._any_rolling = bool(self.rolling.any())
+
+    @staticmethod
+    def _first_contact(
+        ball: BallState,
+        end: BallState,
+        near: tuple[Tensor, ...],
+        left: Tensor,
+        radius: Tensor,
+        since: Tensor,
+        poses: Poses | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Fraction (n,) of the time left at which each ball first touches something (inf: nothing), and
+        what; None if no ball touches anything."""
+        arc = path(ball.pos, ball.vel, end.pos, left)
+        never = torch.full_like(left, torch.inf)
+        first, kind = never, torch.zeros_like(left)
+        if bool(near[0].any()):
+            # Rising out of the ground (an overlap at reset) is no bounce.
+            rising = (ball.pos[:, 2] < radius) & (ball.vel[:, 2] >= 0)
+            first = torch.where(near[0] & ~rising, ground_fraction(arc, radius), never)
+        if bool(near[1].any()):
+            net = torch.where(near[1], net_fraction(arc, radius), never)
+            kind = torch.where(net < first, NET, kind)
+            first = torch.minimum(first, net)
+        if poses is not None and bool(near[2].any()):
+            racket = torch.where(near[2], racket_fraction(arc, *poses, since, radius), never)
+            kind = torch.where(racket < first, RACKET, kind)
+            first = torch.minimum(first, racket)
+        return first, (kind if bool((first <= 1).any()) else None)
+
+    def _bounce(
+        self, ids: Tensor, mask: Tensor, time: Tensor, ball: BallState, radius: Tensor, params: BallParams
+    ) -> tuple[BallState, Tensor]:
+        vel, spin = bounce(ball.vel, ball.spin, params)
+        rests = mask & (vel[:, 2] < REST_SPEED)
+        vx, vy, vz = vel.unbind(-1)
+        vel = by_component(vx, vy, torch.where(rests, torch.zeros_like(vz), vz))
+        x, y, z = ball.pos.unbind(-1)
+        pos = by_component(x, y, torch.where(mask, radius, z))
         events = self.events
         fresh = mask & ~events.bounced[ids]
         where = ids[fresh]
@@ -321,27 +295,14 @@ class BallSim:
         events.bounce_pos[where] = pos[fresh]
         events.bounce_time[where] = time[fresh]
         self._events_set = True
-        pick = mask.unsqueeze(-1)
-        return pos, torch.where(pick, after_vel, vel), torch.where(pick, after_spin, spin), rolling | rests
+        return _choose(mask, BallState(pos, vel, spin), ball), rests
 
-    def _net(
-        self, ids: Tensor, mask: Tensor, pos: Tensor, vel: Tensor, spin: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        distance, above = net_gap(pos)
-        cord = above > 0
-        zero = torch.zeros_like(above)
-        normal = torch.stack((pos[:, 0], zero, above.clamp(min=0.0)), dim=-1)
-        normal = normal / distance.clamp(1e-9, 1e3).unsqueeze(-1)
-        into = (vel * normal).sum(-1, keepdim=True).clamp(max=0.0)
-        along = vel - into * normal
-        e = torch.where(cord, CORD_RESTITUTION, MESH_REBOUND).to(vel.dtype).unsqueeze(-1)
-        keep = torch.where(cord, CORD_SLIDE, MESH_SLIDE).to(vel.dtype).unsqueeze(-1)
-        pick = mask.unsqueeze(-1)
+    def _net(self, ids: Tensor, mask: Tensor, ball: BallState) -> BallState:
         where = ids[mask]
         self.events.net[where] = True
-        self.events.net_pos[where] = pos[mask]
+        self.events.net_pos[where] = ball.pos[mask]
         self._events_set = True
-        return torch.where(pick, keep * along - e * into * normal, vel), torch.where(pick, keep * spin, spin)
+        return _choose(mask, BallState(ball.pos, *net_contact(ball.pos, ball.vel, ball.spin)), ball)
 
     def _hit(
         self,
@@ -349,34 +310,22 @@ class BallSim:
         mask: Tensor,
         time: Tensor,
         dt: float,
-        pos: Tensor,
-        vel: Tensor,
-        spin: Tensor,
-        poses: tuple[Tensor, Tensor, Tensor, Tensor],
-        racket: Racket,
+        ball: BallState,
+        poses: Poses,
         params: BallParams,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[BallState, Tensor]:
+        racket = self.racket.at(ids)
         centre, rot = pose_between(*poses, time / dt)
-        local = ((pos - centre).unsqueeze(-1) * rot).sum(-2)
+        local = ((ball.pos - centre).unsqueeze(-1) * rot).sum(-2)
         distance, local_normal, strings = string_bed_contact(local)
         normal = (rot * local_normal.unsqueeze(-2)).sum(-1)
-        radius = torch.as_tensor(params.radius)
-        contact = pos - distance.unsqueeze(-1) * normal
+        contact = ball.pos - distance.unsqueeze(-1) * normal
         pos0, rot0, pos1, rot1 = poses
-        e_strings, e_frame = torch.as_tensor(racket.restitution), torch.as_tensor(racket.frame_restitution)
-        result = impact(
-            vel,
-            spin,
-            normal,
-            contact,
-            centre,
-            rot,
-            (pos1 - pos0) / dt,
-            angular_velocity(rot0, rot1, dt),
-            racket,
-            params,
-            torch.where(strings, e_strings, e_frame),
+        e = torch.where(
+            strings, torch.as_tensor(racket.restitution), torch.as_tensor(racket.frame_restitution)
         )
+        vel, ang = (pos1 - pos0) / dt, angular_velocity(rot0, rot1, dt)
+        result = impact(ball.vel, ball.spin, normal, contact, centre, rot, vel, ang, racket, params, e)
         struck = mask & (result.impulse != 0).any(dim=-1)
         where = ids[struck]
         events = self.events
@@ -386,33 +335,26 @@ class BallSim:
         events.hit_time[where] = time[struck]
         events.impulse[where] += result.impulse[struck]
         self._events_set = True
-        pick = mask.unsqueeze(-1)
         # A ball found inside the racket (an overlap at reset) is put on its surface.
-        out = (radius - distance).clamp(min=0.0).unsqueeze(-1) * normal
-        return (
-            torch.where(pick, pos + out, pos),
-            torch.where(pick, result.vel, vel),
-            torch.where(pick, result.spin, spin),
-            struck,
-        )
+        depth = (torch.as_tensor(params.radius) - distance).clamp(min=0.0)
+        pos = ball.pos + depth.unsqueeze(-1) * normal
+        return _choose(mask, BallState(pos, result.vel, result.spin), ball), struck
 
     @staticmethod
     def _roll(
-        rolling: Tensor, pos: Tensor, vel: Tensor, spin: Tensor, params: BallParams, dt: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Hold rolling balls on the ground: the ground's impulse in the step is what stops their fall."""
-        if not bool(rolling.any()):
-            return vel, spin, pos, rolling
-        rolling = rolling & (vel[:, 2] <= 0)
-        held, held_spin = bounce(vel, spin, params, torch.zeros_like(vel[:, 2]))
-        speed = torch.hypot(held[:, 0], held[:, 1])
-        slow = 1 - (ROLLING_RESISTANCE * 9.81 * dt / speed.clamp(min=1e-9)).clamp(max=1.0)
-        pick = rolling.unsqueeze(-1)
-        radius = torch.as_tensor(params.radius)
-        height = torch.where(rolling, radius, pos[:, 2])
-        return (
-            torch.where(pick, held * slow.unsqueeze(-1), vel),
-            torch.where(pick, held_spin * slow.unsqueeze(-1), spin),
-            torch.stack((pos[:, 0], pos[:, 1], height), dim=-1),
-            rolling,
-        )
+        ball: BallState, rolling: Tensor, radius: Tensor, params: BallParams, dt: float
+    ) -> tuple[BallState, Tensor]:
+        """Hold rolling balls on the ground; one that its spin lifts rolls no more."""
+        rolling = rolling & (ball.vel[:, 2] <= 0)
+        x, y, z = ball.pos.unbind(-1)
+        held = BallState(by_component(x, y, torch.maximum(z, radius)), *roll(ball.vel, ball.spin, params, dt))
+        return _choose(rolling, held, ball), rolling
+
+
+def _choose(mask: Tensor, yes: BallState, no: BallState) -> BallState:
+    pick = mask.unsqueeze(-1)
+    return BallState(
+        torch.where(pick, yes.pos, no.pos),
+        torch.where(pick, yes.vel, no.vel),
+        torch.where(pick, yes.spin, no.spin),
+    )

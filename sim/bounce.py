@@ -12,8 +12,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sim.ball import BallParams, by_component
+from sim.ball import GRAVITY, BallParams, by_component
 
+ROLLING_RESISTANCE = 0.03
+"""Deceleration of a rolling ball over g. No published source; a ball rolls to rest within tens of metres."""
 DROP_TEST_SPEED = 7.1
 """Normal speed at which `BallParams.restitution` holds, m/s: a fall from 254 cm (ITF rebound test)."""
 
@@ -56,6 +58,26 @@ def bounce(
         by_component(vx + jx, vy + jy, torch.where(vz < 0, e * down, vz)),
         by_component(wx + turn * jy, wy - turn * jx, wz),
     )
+
+
+def roll(vel: Tensor, spin: Tensor, params: BallParams, dt: float) -> tuple[Tensor, Tensor]:
+    """Velocity and spin of a ball that lay on the ground for `dt` and that gravity pulled into it.
+
+    The ground's normal impulse is what stops the fall; friction within it turns sliding into rolling, and
+    rolling resistance slows what rolls.
+
+    Args:
+        vel, spin: (..., 3) after the free fall of `dt`.
+        params: ball and court.
+        dt: s.
+
+    Returns:
+        vel, spin, (..., 3), without vertical speed.
+    """
+    held, held_spin = bounce(vel, spin, params, torch.zeros_like(vel[..., 2]))
+    speed = torch.hypot(held[..., 0], held[..., 1])
+    kept = 1 - (ROLLING_RESISTANCE * GRAVITY * dt / speed.clamp(min=1e-9)).clamp(max=1.0)
+    return held * kept.unsqueeze(-1), held_spin * kept.unsqueeze(-1)
 
 
 def pace_rating(friction: Tensor | float, restitution: Tensor | float) -> Tensor | float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sim.court import NET_END, net_height
+from sim.net import net_gap
 from sim.stringbed import SEMI_LONG, SEMI_SHORT
 
 MIN_SAMPLES = 4
@@ -68,22 +68,6 @@ def _fractions(travel: Tensor, radius: Tensor) -> Tensor:
     wanted = int((2 * travel / radius).max().clamp(max=MAX_SAMPLES).item()) + 1
     count = max(MIN_SAMPLES, wanted)
     return torch.linspace(0.0, 1.0, count + 1, dtype=travel.dtype, device=travel.device)
-
-
-def net_gap(pos: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance from the net, and how far the ball's centre is above the cord.
-
-    Args:
-        pos: (..., 3), m.
-
-    Returns:
-        Distance (...,) of the centre from the net, a sheet in x = 0 up to the cord (infinite beside the
-        posts), and the height (...,) of the centre above the cord, negative below it, m.
-    """
-    x, y, z = pos.unbind(-1)
-    above = z - net_height(y)
-    distance = torch.hypot(x, above.clamp(min=0.0))
-    return torch.where(y.abs() < NET_END, distance, torch.full_like(distance, torch.inf)), above
 
 
 def net_fraction(ball: Path, radius: Tensor) -> Tensor:
