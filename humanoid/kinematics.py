@@ -34,25 +34,23 @@ def build_pinocchio(racket: Racket | None = RACKET) -> pin.Model:
     model.name = "g1_29dof"
     root = model.addJoint(0, pin.JointModelFreeFlyer(), pin.SE3.Identity(), "root")
     model.appendBodyToJoint(root, _inertia(PELVIS), pin.SE3.Identity())
-    model.addBodyFrame(PELVIS.link, root, pin.SE3.Identity(), -1)
+    _add_frame(model, PELVIS.link, root, pin.SE3.Identity())
     ids = {PELVIS.link: root}
     for joint in JOINTS:
         index = model.addJoint(
             ids[joint.parent], _JOINT_MODELS[joint.axis](), _se3(joint.pos, joint.quat), joint.name
         )
         model.appendBodyToJoint(index, _inertia(joint), pin.SE3.Identity())
-        model.addBodyFrame(joint.link, index, pin.SE3.Identity(), -1)
+        _add_frame(model, joint.link, index, pin.SE3.Identity())
         ids[joint.link] = index
     if racket is not None:
         placement = _se3(racket.position, racket_module.QUAT)
         inertia = pin.Inertia(racket.mass, racket.com, np.diag(racket.inertia))
         model.appendBodyToJoint(ids[racket_module.LINK], inertia, placement)
-        model.addFrame(
-            pin.Frame(racket_module.SITE, ids[racket_module.LINK], 0, placement, pin.FrameType.OP_FRAME)
-        )
+        _add_frame(model, racket_module.SITE, ids[racket_module.LINK], placement)
     for side, link in zip(("left", "right"), FEET, strict=True):
         sole = pin.SE3(np.eye(3), np.array([0.0375, 0.0, -SOLE_HEIGHT]))
-        model.addFrame(pin.Frame(f"{side}_foot", ids[link], 0, sole, pin.FrameType.OP_FRAME))
+        _add_frame(model, f"{side}_foot", ids[link], sole)
     model.lowerPositionLimit = np.concatenate([np.full(7, -np.inf), LOWER])
     model.upperPositionLimit = np.concatenate([np.full(7, np.inf), UPPER])
     model.velocityLimit = np.concatenate([np.full(6, np.inf), VELOCITY_LIMIT])
@@ -74,6 +72,10 @@ def to_pinocchio(root_pos: np.ndarray, root_quat: np.ndarray, joint_pos: np.ndar
 def from_pinocchio(q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Inverse of :func:`to_pinocchio`."""
     return q[..., :3], q[..., [6, 3, 4, 5]], q[..., 7:]
+
+
+def _add_frame(model: pin.Model, name: str, joint: int, placement: pin.SE3) -> None:
+    model.addFrame(pin.Frame(name, joint, 0, placement, pin.FrameType.OP_FRAME))
 
 
 def _se3(pos, quat) -> pin.SE3:
