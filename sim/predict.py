@@ -33,17 +33,21 @@ class Arc:
         last = self.pos.shape[0] - 1
         node = (time / self.h.clamp(min=1e-9)).clamp(0.0, float(last))
         index = node.floor().clamp(max=last - 1)
-        u = (node - index).unsqueeze(-1)
-        where = index.to(torch.int64).unsqueeze(-1).expand(*index.shape, 3)
-        p0, v0 = self.pos.gather(0, where), self.vel.gather(0, where)
-        p1, v1 = self.pos.gather(0, where + 1), self.vel.gather(0, where + 1)
-        h = self.h.unsqueeze(-1)
+        u = node - index
+        # By component, (3, M + 1, ...) and (3, T, ...), so that all arithmetic is on contiguous rows.
+        nodes, rates = self.pos.movedim(-1, 0), self.vel.movedim(-1, 0)
+        before = index.to(torch.int64).expand(3, *index.shape)
+        after = before + 1
+        p0, p1 = nodes.gather(1, before), nodes.gather(1, after)
+        h = self.h.clamp(min=1e-9)
+        v0, v1 = rates.gather(1, before) * h, rates.gather(1, after) * h
         rise = p1 - p0
-        c2 = 3 * rise - h * (2 * v0 + v1)
-        c3 = h * (v0 + v1) - 2 * rise
-        pos = p0 + u * (h * v0 + u * (c2 + u * c3))
-        vel = v0 + u * (2 * c2 + 3 * u * c3) / h.clamp(min=1e-9)
-        return pos, vel
+        both = v0 + v1
+        c3 = torch.add(both, rise, alpha=-2)
+        c2 = rise - v0 - c3
+        pos = torch.addcmul(p0, u, torch.addcmul(v0, u, torch.addcmul(c2, u, c3)))
+        vel = torch.addcmul(v0, u, torch.addcmul(2 * c2, u, c3, value=3)) / h
+        return pos.movedim(0, -1), vel.movedim(0, -1)
 
     def falls_to(self, level: Tensor, axis: int = 2) -> Tensor:
         """Time (...,) at which coordinate `axis` first comes down to `level` (...,); inf if not in the arc.
@@ -82,7 +86,12 @@ def fly_arc(state: BallState, air: Aero, duration: Tensor, steps: int) -> Arc:
     for _ in range(steps):
         pos, vel, spin = fly(pos, vel, spin, air, h)
         nodes.append((pos, vel))
-    return Arc(torch.stack([p for p, _ in nodes]), torch.stack([v for _, v in nodes]), h)
+    return Arc(_stack([p for p, _ in nodes]), _stack([v for _, v in nodes]), h)
+
+
+def _stack(nodes: list[Tensor]) -> Tensor:
+    """(..., 3) tensors as (M, ..., 3), contiguous by component."""
+    return torch.stack([node.movedim(-1, 0) for node in nodes], dim=1).movedim(0, -1)
 
 
 @dataclass(frozen=True)
