@@ -71,7 +71,7 @@ class Tree:
         self.fixed = [np.allclose(r, np.eye(3)) for r in self.rotations]
         self.lower = np.array(model.lowerPositionLimit[7:], dtype=float)
         self.upper = np.array(model.upperPositionLimit[7:], dtype=float)
-        v = np.array(model.upperVelocityLimit[6:], dtype=float)
+        v = np.array(model.velocityLimit[6:], dtype=float)
         self.velocity = np.where((v > 0.0) & (v < 1e6), v, np.inf)
         self.masses = np.array([model.inertias[i].mass for i in range(1, model.njoints)])
         self.coms = np.array([model.inertias[i].lever for i in range(1, model.njoints)])

@@ -146,3 +146,16 @@ def _racket_path(robot: RobotModel, q: Array, base: Array, origin: Array) -> Arr
             r, p = tree.step(j, r, p, q[:, j - 1])
     assert r is not None
     return p + r @ robot.racket.position
+
+
+def face_normal(attitude: Array, speed: Array, frame: int) -> tuple[Array, float]:
+    """The hitting face's outward normal (3,) at a frame, and its sign: +1 if it is the racket's own z, -1 for the back.
+
+    Args:
+        attitude: (T, 3, 3) racket rotations.
+        speed: (T, 3) racket centre velocity [m/s].
+        frame: the strike.
+    """
+    z = attitude[frame, :, 2]
+    sign = 1.0 if z @ speed[frame] >= 0.0 else -1.0
+    return sign * z, sign

@@ -14,10 +14,16 @@ The way of a clip, each step over all frames as array operations:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+from humanoid.joints import JOINT_NAMES
+from humanoid.kinematics import default_pinocchio
+from humanoid.model import FOOT_CORNERS
+from humanoid.motion import RobotMotion, Stroke
+from humanoid.racket import SITE
 from mocap.contacts import Footing, find_footing, lock_feet, split_drifting, support_offset
 from mocap.filters import close_gaps, low_pass, resample_cubic, runs, velocity
 from mocap.kinematics import Chain, Frame, Tree, solve_damped
@@ -136,6 +142,18 @@ class RobotModel:
             foot_half_m=foot_half_m,
         )
 
+    @staticmethod
+    def g1() -> RobotModel:
+        """The G1 with its racket, from `humanoid.kinematics`; read the shared instance from `default_robot`."""
+        corners = np.array(FOOT_CORNERS)
+        half = 0.5 * np.ptp(corners, axis=0)
+        return RobotModel.build(
+            default_pinocchio(),
+            sole_names=("left_foot", "right_foot"),
+            racket_name=SITE,
+            foot_half_m=(float(half[0]), float(half[1])),
+        )
+
     def sole_to_ankle(self, n: int) -> float:
         """Height of the ankle pitch axis above the sole of foot `n`, foot flat [m]."""
         roll = self.tree.index(f"{SIDES[n]}_ankle_roll_joint")
@@ -174,6 +192,29 @@ class Retargeted:
     def root_quat(self) -> Array:
         """(T, 4) root orientation, w x y z, continuous."""
         return continuous(quat_from_matrix(self.root_rot))
+
+    def motion(self, name: str, provenance: dict[str, Any]) -> RobotMotion:
+        """The motion as it is written to a file."""
+        strokes = tuple(
+            Stroke(s.kind, s.hand, s.start / self.fps, s.strike / self.fps, s.end / self.fps) for s in self.strokes
+        )
+        return RobotMotion(
+            name,
+            self.fps,
+            JOINT_NAMES,
+            self.root_pos,
+            self.root_quat,
+            self.q,
+            self.contact,
+            strokes,
+            {**provenance, **self.notes},
+        )
+
+
+@cache
+def default_robot() -> RobotModel:
+    """The G1 with its racket, built once. Treat it as read-only."""
+    return RobotModel.g1()
 
 
 def retarget(body: Body, robot: RobotModel, config: RetargetConfig | None = None, hand: str | None = None) -> Retargeted:
@@ -436,7 +477,7 @@ class _Legs:
             target = ankle + target_rot @ tip
             guess = self.guess[n]
             if guess is None:
-                guess = self._start(n, root_pos, root_rot, ankle, target_rot)
+                guess = leg_start(robot, n, root_pos, root_rot, ankle, target_rot)
             # Flat comes first in stance, place second, heading last: a knee that leans out turns the toes out.
             weight = np.where(stance[:, None], [3.0, 3.0, 0.15], [0.1, 0.1, 0.05])
             calm = np.zeros((len(q), 6))
@@ -468,23 +509,51 @@ class _Legs:
             turned[:, n] = wrap(np.arctan2(reached_rot[:, 1, 0], reached_rot[:, 0, 0]) - self.heading[:, n])
         return error, turned
 
-    def _start(self, n: int, root_pos: Array, root_rot: Array, ankle: Array, foot_rot: Array) -> Array:
-        """A starting guess (T, 6) from the hip–ankle vector: knee by the law of cosines, the rest by angles."""
-        robot = self.robot
-        hip = root_pos + root_rot @ np.array([0.0, robot.hip_half_width_m * (1 - 2 * n), robot.hip_height_m])
-        d = (np.swapaxes(root_rot, 1, 2) @ (ankle - hip)[..., None])[..., 0]
-        length = np.clip(np.linalg.norm(d, axis=1), 0.2 * robot.leg_m, 0.999 * robot.leg_m)
-        knee = 2.0 * np.arccos(length / robot.leg_m)
-        rel = np.swapaxes(root_rot, 1, 2) @ foot_rot
-        yaw = np.arctan2(rel[:, 1, 0], rel[:, 0, 0])
-        lean = np.arctan2(-d[:, 0], -d[:, 2])
-        side = np.arcsin(np.clip(d[:, 1] / length, -1.0, 1.0))
-        start = np.stack(
-            [lean - 0.5 * knee * np.cos(yaw), side + 0.5 * knee * np.sin(yaw), yaw, knee, -lean - 0.5 * knee, -side],
-            axis=1,
-        )
+
+def leg_start(robot: RobotModel, n: int, root_pos: Array, root_rot: Array, ankle: Array, foot_rot: Array) -> Array:
+    """A starting guess (T, 6) from the hip–ankle vector: knee by the law of cosines, the rest by angles."""
+    hip = root_pos + root_rot @ np.array([0.0, robot.hip_half_width_m * (1 - 2 * n), robot.hip_height_m])
+    d = (np.swapaxes(root_rot, 1, 2) @ (ankle - hip)[..., None])[..., 0]
+    length = np.clip(np.linalg.norm(d, axis=1), 0.2 * robot.leg_m, 0.999 * robot.leg_m)
+    knee = 2.0 * np.arccos(length / robot.leg_m)
+    rel = np.swapaxes(root_rot, 1, 2) @ foot_rot
+    yaw = np.arctan2(rel[:, 1, 0], rel[:, 0, 0])
+    lean = np.arctan2(-d[:, 0], -d[:, 2])
+    side = np.arcsin(np.clip(d[:, 1] / length, -1.0, 1.0))
+    start = np.stack(
+        [lean - 0.5 * knee * np.cos(yaw), side + 0.5 * knee * np.sin(yaw), yaw, knee, -lean - 0.5 * knee, -side],
+        axis=1,
+    )
+    chain = robot.legs[n]
+    return np.clip(start, chain.lower + 0.02, chain.upper - 0.02)
+
+
+def solve_legs(
+    robot: RobotModel, root_pos: Array, root_rot: Array, soles: Array, heading: Array, q: Array
+) -> Array:
+    """Write into `q` (T, n) the leg angles that put flat soles where they are wished; returns the error (T, 2) [m].
+
+    Args:
+        robot: the robot.
+        root_pos: (T, 3), root_rot: (T, 3, 3).
+        soles: (T, 2, 3) sole centres [m]; heading: (T, 2) [rad].
+        q: (T, n); the leg columns are overwritten.
+    """
+    error = np.zeros((len(q), 2))
+    for n in range(2):
         chain = robot.legs[n]
-        return np.clip(start, chain.lower + 0.02, chain.upper - 0.02)
+        target_rot = axis_matrix("Z", heading[:, n])
+        roll = robot.tree.index(f"{SIDES[n]}_ankle_roll_joint")
+        tip = robot.tree.positions[roll] + robot.soles[n].position
+        start = leg_start(robot, n, root_pos, root_rot, soles[:, n] - target_rot @ tip, target_rot)
+        weight = np.tile([3.0, 3.0, 0.15], (len(q), 1))
+        still = np.zeros((len(q), 6))
+        q[:, chain.columns] = _solve_pose(
+            chain, root_rot, root_pos, start, soles[:, n], target_rot, weight, still, np.zeros(6), 20
+        )
+        reached = chain.forward(root_rot, root_pos, q[:, chain.columns])[2]
+        error[:, n] = np.linalg.norm(reached - soles[:, n], axis=1)
+    return error
 
 
 def _envelope(drop: Array, fps: float, half_s: float = 0.12) -> Array:

@@ -1,0 +1,422 @@
+"""Cut single strokes out of retargeted clips, judge which a robot can best learn, and write them as a set.
+
+A stroke in the set is turned so that balls are hit toward +x, starts with its root above the origin, and stands on the ground at
+z = 0. It starts and ends in one common ready pose facing +x; a step of each foot leads into the human's motion and out of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from humanoid.files import atomic_write
+from humanoid.joints import JOINT_NAMES
+from humanoid.motion import RobotMotion, Stroke
+from mocap.contacts import support_offset
+from mocap.filters import low_pass, runs, velocity
+from mocap.quality import assess
+from mocap.racket import face_normal
+from mocap.retarget import GRAVITY, Retargeted, RobotModel
+from mocap.ready import pose_at, ready_pose, step_between
+from mocap.rotations import Array, axis_angle_from_matrix, axis_matrix, continuous, quat_from_matrix
+from mocap.strokes import HumanStroke, shot_direction
+
+
+@dataclass(frozen=True)
+class CutConfig:
+    """How strokes are cut and chosen. Times in seconds, speeds in m/s, heights in metres on the robot.
+
+    Attributes:
+        before_s, after_s: least and most that is kept of the human's motion before and after the strike.
+        step_s: how long the step from and to the ready pose takes; step_height_m: how high the feet are lifted.
+        rest_s: how long the ready pose is held at both ends.
+        forehands, backhands: how many of each are chosen.
+        speed_m_s: least and greatest racket speed at the strike.
+        height_m: least and greatest height of the racket's centre at the strike.
+        aim_deg: greatest angle of the racket's way from +x, horizontally.
+        per_clip: at most so many strokes of one clip.
+    """
+
+    before_s: tuple[float, float] = (0.5, 1.1)
+    after_s: tuple[float, float] = (0.3, 1.0)
+    step_s: float = 0.6
+    step_height_m: float = 0.03
+    rest_s: float = 0.1
+    forehands: int = 8
+    backhands: int = 8
+    speed_m_s: tuple[float, float] = (5.0, 14.0)
+    height_m: tuple[float, float] = (0.6, 1.15)
+    aim_deg: float = 25.0
+    per_clip: int = 2
+
+
+@dataclass(eq=False)
+class Cut:
+    """One stroke as arrays at the motion's rate, with the figures by which it is chosen.
+
+    Attributes:
+        name, kind, hand: which stroke.
+        fps, root_pos, root_rot, q, contact: the motion, shooting toward +x.
+        start_s, strike_s, end_s: times in the motion.
+        strike: figures at the strike, in the motion's frame: racket_pos, racket_vel, face_normal …
+        figures: quality of the motion (`score` is the lower the better).
+        source: clip name and times in it.
+    """
+
+    name: str
+    kind: str
+    hand: str
+    fps: float
+    root_pos: Array
+    root_rot: Array
+    q: Array
+    contact: np.ndarray
+    start_s: float
+    strike_s: float
+    end_s: float
+    strike: dict[str, Any]
+    figures: dict[str, float]
+    source: dict[str, Any] = field(default_factory=dict)
+
+
+def cut_strokes(
+    motion: Retargeted, robot: RobotModel, config: CutConfig, clip: str, spoiled: np.ndarray | None = None
+) -> list[Cut]:
+    """All right-handed groundstrokes of a clip that fit whole into it, judged.
+
+    Args:
+        motion: a retargeted clip.
+        robot: the robot.
+        config: lengths and thresholds.
+        clip: the clip's name.
+        spoiled: (T,) bool, frames that were repaired; strokes that contain one are left out.
+    """
+    fps = motion.fps
+    way = shot_direction(motion.strokes)
+    cuts = []
+    for s in motion.strokes:
+        if s.kind not in ("forehand", "backhand") or s.hand != "right":
+            continue
+        span = _span(motion, s, config)
+        if span is None or (spoiled is not None and spoiled[span[0] : span[1]].any()):
+            continue
+        cuts.append(_cut(motion, robot, config, s, span, way if way is not None else s.direction, clip))
+    return cuts
+
+
+def _span(motion: Retargeted, stroke: HumanStroke, config: CutConfig) -> tuple[int, int] | None:
+    """Where to cut [a, b): the calmest moments with both feet standing in the allowed ranges; None if there are none."""
+    fps = motion.fps
+    both = motion.contact.all(axis=1)
+    # Both feet must have stood for two frames, so that the step in ends at rest.
+    both = both & np.roll(both, 1) & np.roll(both, -1)
+    unrest = np.linalg.norm(velocity(motion.root_pos, fps), axis=1) + 0.05 * np.linalg.norm(velocity(motion.q, fps), axis=1)
+    ends = []
+    for sign, (near, far) in ((-1, config.before_s), (1, config.after_s)):
+        frames = stroke.strike + sign * np.arange(round(near * fps), round(far * fps) + 1)
+        frames = frames[(frames >= 1) & (frames < len(both) - 1)]
+        frames = frames[both[frames]]
+        if not len(frames):
+            return None
+        # Later starts and earlier ends are worth a little unrest: a short stroke is a quick one.
+        cost = unrest[frames] + 0.6 * np.abs(frames - stroke.strike) / fps
+        ends.append(int(frames[np.argmin(cost)]))
+    return ends[0], ends[1] + 1
+
+
+def _cut(
+    motion: Retargeted,
+    robot: RobotModel,
+    config: CutConfig,
+    stroke: HumanStroke,
+    span: tuple[int, int],
+    way: Array,
+    clip: str,
+) -> Cut:
+    tree, fps = robot.tree, motion.fps
+    a, b = span
+    turn = axis_matrix("Z", np.array(-np.arctan2(way[1], way[0])))
+    root_pos, root_rot = motion.root_pos[a:b] @ turn.T, turn @ motion.root_rot[a:b]
+    q, contact = motion.q[a:b].copy(), motion.contact[a:b].copy()
+    body = replace(motion.body, points=motion.body.points[a:b])
+    human = Retargeted(
+        fps,
+        root_pos,
+        root_rot,
+        q,
+        contact,
+        *tree.forward(root_pos, root_rot, q),
+        [],
+        replace(body, points=body.points @ turn.T),
+        motion.clipped[a:b],
+        motion.scale,
+    )
+    direction_error = assess(human, robot).direction_error_deg
+    root_pos, root_rot, q, contact, before = with_ready_pose(robot, root_pos, root_rot, q, contact, fps, config)
+    root_pos = root_pos - root_pos[0] * [1.0, 1.0, 0.0]
+    pos, rot = tree.forward(root_pos, root_rot, q)
+    k = before + stroke.strike - a
+    centre, attitude = tree.place(robot.racket, pos, rot)
+    v = velocity(centre, fps)
+    normal, sign = face_normal(attitude, v, k)
+    points = np.repeat(body.points[:1], len(q), axis=0)
+    piece = Retargeted(
+        fps,
+        root_pos,
+        root_rot,
+        q,
+        contact,
+        pos,
+        rot,
+        [],
+        replace(body, points=points),
+        np.zeros(len(q)),
+        motion.scale,
+    )
+    quality = assess(piece, robot)
+    speed = float(np.linalg.norm(v[k]))
+    aim = float(np.degrees(np.arctan2(v[k, 1], v[k, 0])))
+    offset = balance_offset(piece, robot)
+    figures = {
+        "direction_error_deg": direction_error,
+        "slide_m_s": quality.slide_m_s,
+        "penetration_fraction": quality.penetration_fraction,
+        "limit_violations": float(quality.limit_violations),
+        "velocity_violations_fraction": quality.velocity_violations_fraction,
+        "stance_fraction": quality.stance_fraction,
+        "flight_fraction": float((~contact.any(axis=1)).mean()),
+        "both_fraction": float(contact.all(axis=1).mean()),
+        "travel_m": float(np.ptp(root_pos[:, :2], axis=0).max()),
+        "steps": float(sum(len(runs(~contact[:, n])) for n in range(2))),
+        "imbalance_m": float(offset.mean()),
+        "imbalance_max_m": float(np.percentile(offset, 95)),
+        "joint_speed_max_rad_s": float(np.abs(velocity(q, fps)).max()),
+        "joint_acceleration_rad_s2": float(np.sqrt((velocity(velocity(q, fps), fps) ** 2).mean())),
+        "root_height_min_m": float(root_pos[:, 2].min()),
+        "racket_clearance_m": float(_clearance(robot, centre, attitude, pos)),
+        "duration_s": float((len(q) - 1) / fps),
+    }
+    strike = {
+        "racket_pos_m": [round(float(x), 4) for x in centre[k]],
+        "racket_vel_m_s": [round(float(x), 3) for x in v[k]],
+        "face_normal": [round(float(x), 4) for x in normal],
+        "face_sign": int(sign),
+        "speed_m_s": round(speed, 3),
+        "aim_deg": round(aim, 1),
+        "square_deg": round(float(np.degrees(np.arccos(np.clip(normal @ v[k] / max(speed, 1e-9), -1, 1)))), 1),
+        "root_pos_m": [round(float(x), 4) for x in root_pos[k]],
+        "lateral_reach_m": round(float(centre[k, 1] - root_pos[k, 1]), 4),
+    }
+    figures["score"] = _score(figures, strike)
+    return Cut(
+        name="",
+        kind=stroke.kind,
+        hand=stroke.hand,
+        fps=fps,
+        root_pos=root_pos,
+        root_rot=root_rot,
+        q=q,
+        contact=contact,
+        start_s=0.0,
+        strike_s=k / fps,
+        end_s=(len(q) - 1) / fps,
+        strike=strike,
+        figures=figures,
+        source={
+            "clip": clip,
+            "start_s": round(a / fps, 3),
+            "strike_s": round(stroke.strike / fps, 3),
+            "end_s": round((b - 1) / fps, 3),
+        },
+    )
+
+
+def with_ready_pose(
+    robot: RobotModel, root_pos: Array, root_rot: Array, q: Array, contact: np.ndarray, fps: float, config: CutConfig
+) -> tuple[Array, Array, Array, np.ndarray, int]:
+    """Put a step out of the ready pose before a motion, and a step back into it after.
+
+    The ready poses face +x, each with its feet about the middle of the motion's first (last) stance.
+
+    Returns:
+        root_pos, root_rot, q, contact of the whole, and the number of frames put before.
+    """
+    steps, rest = round(config.step_s * fps), round(config.rest_s * fps)
+    parts = []
+    for end in (0, -1):
+        there = pose_at(robot, root_pos, root_rot, q, end)
+        ready = ready_pose(robot, there.soles[:, :2].mean(axis=0))
+        k = 0 if end == 0 else len(q) - 1
+        i, j = (0, 1) if end == 0 else (k - 1, k)
+        w = axis_angle_from_matrix(root_rot[i].T @ root_rot[j]) * fps
+        sign = 1.0 if end == 0 else -1.0
+        speeds = (sign * (root_pos[j] - root_pos[i]) * fps, sign * w, sign * (q[j] - q[i]) * fps)
+        p, r, joints, c = step_between(robot, ready, there, steps, fps, velocity_b=speeds, clearance_m=config.step_height_m)
+        still = [np.repeat(x[:1], rest, axis=0) for x in (p, r, joints, c)]
+        part = [np.concatenate([s, x]) for s, x in zip(still, (p, r, joints, c), strict=True)]
+        parts.append(part if end == 0 else [x[::-1] for x in part])
+    joined = [
+        np.concatenate([first, middle, last])
+        for first, middle, last in zip(parts[0], (root_pos, root_rot, q, contact), parts[1], strict=True)
+    ]
+    return joined[0], joined[1], joined[2], joined[3], steps + rest
+
+
+def _clearance(robot: RobotModel, centre: Array, attitude: Array, pos: Array) -> float:
+    """Least distance of the racket (points on its axis) to the legs and the head's place, less their thickness [m]."""
+    points = centre[:, None] + attitude[:, None, :, 0] * np.linspace(-0.35, 0.15, 5)[None, :, None]
+    least = np.inf
+    tree = robot.tree
+    pairs = [(f"{s}_{a}_joint", f"{s}_{b}_joint", 0.07) for s in ("left", "right") for a, b in (("hip_roll", "knee"), ("knee", "ankle_pitch"))]
+    for a, b, radius in pairs:
+        p, d = pos[:, tree.index(a)], pos[:, tree.index(b)] - pos[:, tree.index(a)]
+        s = np.clip(np.sum((points - p[:, None]) * d[:, None], axis=2) / np.sum(d * d, axis=1)[:, None], 0.0, 1.0)
+        gap = np.linalg.norm(points - p[:, None] - s[..., None] * d[:, None], axis=2) - radius
+        least = min(least, float(gap.min()))
+    return least
+
+
+def balance_offset(motion: Retargeted, robot: RobotModel) -> Array:
+    """Distance (T,) [m] of the zero-moment point from the support area; zero where no foot stands."""
+    tree = robot.tree
+    com = low_pass(tree.com(motion.joint_pos, motion.joint_rot), motion.fps, 6.0)
+    acc = velocity(velocity(com, motion.fps), motion.fps)
+    zmp = com[:, :2] - acc[:, :2] * (com[:, 2] / np.maximum(GRAVITY + acc[:, 2], 0.3 * GRAVITY))[:, None]
+    feet, heading = [], []
+    for sole in robot.soles:
+        p, r = tree.place(sole, motion.joint_pos, motion.joint_rot)
+        feet.append(p[:, :2])
+        heading.append(np.arctan2(r[:, 1, 0], r[:, 0, 0]))
+    shift = support_offset(
+        zmp, np.stack(feet, axis=1), np.stack(heading, axis=1), motion.contact, robot.foot_half_m
+    )
+    return np.linalg.norm(shift, axis=1)
+
+
+def _score(f: dict[str, float], strike: dict[str, Any]) -> float:
+    """How hard the stroke will be for the robot: a weighted sum, the lower the better. The weights are judgement."""
+    return (
+        10.0 * f["imbalance_m"]
+        + 3.0 * f["imbalance_max_m"]
+        + 2.0 * f["flight_fraction"]
+        + 1.0 * (1.0 - f["both_fraction"])
+        + 1.0 * f["travel_m"]
+        + 0.05 * f["steps"]
+        + 0.1 * f["direction_error_deg"]
+        + 20.0 * f["penetration_fraction"]
+        + 0.02 * abs(float(strike["aim_deg"]))
+        + 0.02 * float(strike["square_deg"])
+        + 0.5 * f["duration_s"]
+        + 0.004 * f["joint_acceleration_rad_s2"]
+        + 0.5 * abs(float(strike["racket_vel_m_s"][2])) / max(float(strike["speed_m_s"]), 1e-6)
+        + 5.0 * max(0.0, 0.03 - f["racket_clearance_m"])
+    )
+
+
+def fits(cut: Cut, config: CutConfig) -> bool:
+    """Whether a stroke meets the thresholds: speed, height, aim, no racket in the legs, no velocity violations."""
+    s = cut.strike
+    return (
+        config.speed_m_s[0] <= s["speed_m_s"] <= config.speed_m_s[1]
+        and config.height_m[0] <= s["racket_pos_m"][2] <= config.height_m[1]
+        and abs(s["aim_deg"]) <= config.aim_deg
+        and s["square_deg"] <= 25.0
+        and s["racket_vel_m_s"][0] >= 0.8 * s["speed_m_s"]
+        and cut.figures["velocity_violations_fraction"] == 0.0
+        and cut.figures["penetration_fraction"] == 0.0
+        and cut.figures["slide_m_s"] < 0.005
+        and cut.figures["racket_clearance_m"] > 0.0
+    )
+
+
+def choose(cuts: Iterable[Cut], config: CutConfig) -> list[Cut]:
+    """The best strokes of each kind, spread over contact height, lateral reach and clips; named, in name order."""
+    chosen: list[Cut] = []
+    for kind, count in (("forehand", config.forehands), ("backhand", config.backhands)):
+        pool = sorted((c for c in cuts if c.kind == kind and fits(c, config)), key=lambda c: (c.figures["score"], c.source["clip"], c.source["strike_s"]))
+        # Only the better half is looked at for variety.
+        pool = pool[: max(3 * count, len(pool) // 2)]
+        picked: list[Cut] = []
+        while pool and len(picked) < count:
+            best = min(pool, key=lambda c: c.figures["score"] - _novelty(c, picked))
+            pool.remove(best)
+            if sum(c.source["clip"] == best.source["clip"] for c in picked) < config.per_clip:
+                picked.append(best)
+        for n, c in enumerate(sorted(picked, key=lambda c: c.figures["score"]), start=1):
+            chosen.append(replace(c, name=f"{kind}_{n:02d}"))
+    return chosen
+
+
+def _novelty(cut: Cut, picked: list[Cut]) -> float:
+    """How different a strike is from those already picked, in the unit of the score."""
+    if not picked:
+        return 0.0
+
+    def place(c: Cut) -> Array:
+        p = c.strike
+        return np.array([p["racket_pos_m"][2] / 0.1, p["lateral_reach_m"] / 0.15, p["speed_m_s"] / 3.0])
+
+    return 0.25 * min(float(np.linalg.norm(place(cut) - place(c))) for c in picked)
+
+
+def to_motion(cut: Cut, provenance: dict[str, Any]) -> RobotMotion:
+    """A stroke as the motion file holds it; its strike's figures stand in the provenance."""
+    return RobotMotion(
+        cut.name,
+        cut.fps,
+        JOINT_NAMES,
+        cut.root_pos,
+        continuous(quat_from_matrix(cut.root_rot)),
+        cut.q,
+        cut.contact,
+        (Stroke(cut.kind, cut.hand, cut.start_s, cut.strike_s, cut.end_s),),
+        {**provenance, "source": cut.source, "strike": cut.strike},
+    )
+
+
+def write_set(folder: Path, cuts: list[Cut], about: dict[str, Any]) -> Path:
+    """Write one motion file a stroke and `manifest.json`; returns the manifest's path.
+
+    Args:
+        folder: made when missing; files of strokes that are not in the set any more are removed.
+        cuts: the chosen strokes.
+        about: licence, attribution and how the set was made; stands in the manifest and in every motion.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for cut in cuts:
+        to_motion(cut, about).save(folder / f"{cut.name}.npz")
+    keep = {f"{c.name}.npz" for c in cuts}
+    for path in folder.glob("*.npz"):
+        if path.name not in keep:
+            path.unlink()
+    manifest = {
+        **about,
+        "frame": "x toward the opponent, y to the left, z up; origin on the ground under the root's start; metres, seconds",
+        "strokes": [
+            {
+                "name": c.name,
+                "file": f"{c.name}.npz",
+                "kind": c.kind,
+                "hand": c.hand,
+                "fps": c.fps,
+                "frames": len(c.q),
+                "start_s": round(c.start_s, 4),
+                "strike_s": round(c.strike_s, 4),
+                "end_s": round(c.end_s, 4),
+                "strike": c.strike,
+                "quality": {k: round(v, 4) for k, v in c.figures.items()},
+                "source": c.source,
+            }
+            for c in cuts
+        ],
+    }
+    path = folder / "manifest.json"
+    with atomic_write(path, "w") as file:
+        json.dump(manifest, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+    return path
