@@ -34,7 +34,7 @@ class Aim:
         vel: (N, 3), m/s. flight_time: to the landing, (N,), s.
         clearance: of the ball's centre over the cord, (N,), m.
         miss: distance from the target at landing that is left, (N,), m.
-        feasible: (N,) bool: lands on target, clears the net, within the speed limit.
+        feasible: (N,) bool: lands on target, clears the net, within 1 % of the speed limit.
     """
 
     vel: Tensor
@@ -105,13 +105,14 @@ def aim(
     for _ in range(iterations):
         error = goal - end
         # How far the end moves with the first velocity under quadratic drag: along it and across it.
-        slowed = (air.drag * torch.linalg.vector_norm(vel, dim=-1) * time).clamp(min=1e-6)
+        speed = torch.linalg.vector_norm(vel, dim=-1)
+        slowed = (air.drag * speed * time).clamp(min=1e-6)
         across = slowed / (time * torch.log1p(slowed))
         more_along = dot(error, ahead) * ((1 + slowed) / time - across)
         vel = vel + error * across.unsqueeze(-1) + more_along.unsqueeze(-1) * ahead
-        # A longer flight passes the net higher. Keep the landing while the time changes.
+        # A longer flight passes the net higher and is slower. Keep the landing while the time changes.
         later = ((clearance - over) / (sag * time)).maximum(-0.3 * time).minimum(0.3 * time)
-        new_time = torch.maximum(time + later, fastest).clamp(max=4.0)
+        new_time = torch.maximum(time + later, time * speed / max_speed).clamp(min=0.05, max=4.0)
         later = new_time - time
         vel = vel - (later / new_time).unsqueeze(-1) * vel + by_component(zeros, zeros, GRAVITY * later)
         to_net = to_net * (new_time / time)
@@ -119,7 +120,7 @@ def aim(
         end, over, to_net = _fly_over_net(ball_pos, vel, spin, air, time, to_net)
     miss = torch.linalg.vector_norm(goal - end, dim=-1)
     feasible = (miss < LANDING_TOLERANCE) & (over > radius + min_clearance)
-    feasible = feasible & (torch.linalg.vector_norm(vel, dim=-1) <= max_speed)
+    feasible = feasible & (torch.linalg.vector_norm(vel, dim=-1) <= 1.01 * max_speed)
     feasible = feasible & (ball_pos[..., 0] * goal[..., 0] < 0)
     return Aim(vel, time, over, miss, feasible)
 

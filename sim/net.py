@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sim.court import NET_END, net_height
 
-MESH_REBOUND = 0.1
+MESH_REBOUND = 0.06
 """Share of the speed into the mesh that the net gives back. No published source: a dead ball."""
 MESH_SLIDE = 0.3
 """Share of the speed along the mesh, and of the spin, that the net leaves. No published source."""
