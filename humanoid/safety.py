@@ -1,0 +1,539 @@
+"""Safety: how close a policy comes to the robot's limits, and what stands between it and the motors.
+
+Three parts, all plain numpy:
+
+- :class:`SafetyMonitor` watches N robots and keeps, per joint, the closest approach to every limit.
+- :class:`Shield` turns a commanded joint target into one that the robot may safely be given.
+- :class:`StateGuard` says whether a measured state may be acted upon at all.
+
+Braking. A joint at position q and velocity q̇ whose motor can decelerate it at a stops after the distance
+q̇² / 2a. The joint is viable while q + q̇|q̇| / 2a lies within its range: then it can still be stopped
+before the limit, otherwise only the mechanical stop will. Here a = BRAKE_SHARE · effort / inertia, where the
+inertia is the largest that everything beyond the joint (the racket included) has about its axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from math import cos, isfinite, radians, sqrt
+from typing import Any
+
+import numpy as np
+
+from humanoid.joints import (
+    ARMATURE,
+    EFFORT_LIMIT,
+    JOINT_NAMES,
+    JOINTS,
+    KD,
+    KP,
+    LOWER,
+    NUM_JOINTS,
+    UPPER,
+    VELOCITY_LIMIT,
+)
+from humanoid.racket import LINK, QUAT, RACKET
+
+BRAKE_SHARE = 0.7
+"""Share of a motor's effort that is counted on for braking; the rest is left for gravity and for the
+other joints' motion. A choice, without a source."""
+
+TOLERANCE = 1e-4
+"""Excess over a limit that does not count yet, [rad], [rad/s] or [N·m]: a joint that rests at its limit is
+not beyond it for a rounding error. About one step of a 16-bit encoder, 2π / 2¹⁶."""
+
+_UNITS = {"position": "_rad", "velocity": "_rad_s", "torque": "_nm", "braking": "_rad"}
+
+
+def pd_torque(
+    target: np.ndarray, joint_pos: np.ndarray, joint_vel: np.ndarray, kp: np.ndarray = KP, kd: np.ndarray = KD
+) -> np.ndarray:
+    """Torque that the motors are commanded to, before they clip it: kp (target − q) − kd q̇, [N·m].
+
+    Args:
+        target, joint_pos: [rad], shape (..., 29).
+        joint_vel: [rad/s], shape (..., 29).
+        kp, kd: gains, [N·m/rad] and [N·m·s/rad], shape (29,).
+    """
+    return kp * (target - joint_pos) - kd * joint_vel
+
+
+@cache
+def joint_inertia() -> np.ndarray:
+    """Largest inertia about each joint's axis of what hangs beyond it, armature included, [kg m²], (29,).
+
+    The maximum over 300 poses drawn evenly within the joint limits, with a fixed seed. The links before
+    the joint count as fixed.
+    """
+    poses = np.random.default_rng(0).uniform(LOWER, UPPER, size=(300, NUM_JOINTS))
+    index = {joint.link: number for number, joint in enumerate(JOINTS)}
+    rotations, positions, axes = [], [], []
+    for number, joint in enumerate(JOINTS):
+        parent = index.get(joint.parent)
+        turn = _matrix(joint.quat) @ _turn(joint.axis, poses[:, number])
+        if parent is None:
+            rotation, position = turn, np.tile(np.array(joint.pos, dtype=float), (len(poses), 1))
+        else:
+            rotation = rotations[parent] @ turn
+            position = positions[parent] + rotations[parent] @ np.array(joint.pos, dtype=float)
+        rotations.append(rotation)
+        positions.append(position)
+        axes.append(rotation[:, :, "xyz".index(joint.axis)])
+    bodies: list[tuple[int, float, Any, Any, Any]] = [
+        (number, joint.mass, joint.com, joint.inertia_quat, joint.inertia)
+        for number, joint in enumerate(JOINTS)
+    ]
+    racket_com = RACKET.position + _matrix(QUAT) @ RACKET.com
+    bodies.append((index[LINK], RACKET.mass, racket_com, QUAT, RACKET.inertia))
+    total = np.tile(ARMATURE, (len(poses), 1))
+    for link, mass, com, quat, moments in bodies:
+        rotation = rotations[link]
+        centre = positions[link] + rotation @ np.asarray(com, dtype=float)
+        principal = rotation @ _matrix(quat)
+        ancestor: int | None = link
+        while ancestor is not None:
+            axis = axes[ancestor]
+            lever = np.cross(axis, centre - positions[ancestor])
+            spun = np.einsum("nij,ni->nj", principal, axis) ** 2 @ np.asarray(moments, dtype=float)
+            total[:, ancestor] += spun + mass * (lever**2).sum(axis=1)
+            ancestor = index.get(JOINTS[ancestor].parent)
+    inertia = total.max(axis=0)
+    inertia.flags.writeable = False
+    return inertia
+
+
+@cache
+def deceleration() -> np.ndarray:
+    """Deceleration that each joint can be counted on for, [rad/s²], shape (29,); see the module's text."""
+    value = BRAKE_SHARE * EFFORT_LIMIT / joint_inertia()
+    value.flags.writeable = False
+    return value
+
+
+def stopping_point(joint_pos: np.ndarray, joint_vel: np.ndarray) -> np.ndarray:
+    """Where each joint comes to rest when it brakes from now on, [rad], shape (..., 29)."""
+    return joint_pos + joint_vel * np.abs(joint_vel) / (2.0 * deceleration())
+
+
+class SafetyMonitor:
+    """Per joint the closest approach to its limits and the number of control steps beyond them.
+
+    Quantities, all per joint and control step:
+
+    - position: margin = distance to the nearer end of the range, [rad]; a violation when it is
+      negative beyond :data:`TOLERANCE`, here and below.
+    - velocity: margin = motor's velocity limit − |q̇|, [rad/s].
+    - torque: margin = motor's effort − |commanded torque before clipping|, [N·m]; a violation means that
+      more was asked for than the motor has, so the motion was not what the policy meant.
+    - braking: margin = distance of the stopping point (module's text) from the nearer end, [rad]; a violation
+      means that the joint could not be stopped before its limit any more.
+
+    A violation count is a number of control steps of one robot; totals are sums over joints. Values that are
+    not finite are counted by joint and otherwise left out: they neither spread nor hide a margin.
+
+    The cost of a step and the memory do not grow with time.
+
+    Args:
+        num_robots: N.
+    """
+
+    def __init__(self, num_robots: int = 1) -> None:
+        self.num_robots = num_robots
+        self._half_brake = 0.5 / deceleration()
+        self._margin = np.empty((len(_UNITS), num_robots, NUM_JOINTS))
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.steps = 0
+        """Control steps watched, over all robots."""
+        self._closest = np.full((len(_UNITS), NUM_JOINTS), np.inf)
+        self._violations = np.zeros((len(_UNITS), NUM_JOINTS), dtype=np.int64)
+        self._non_finite = np.zeros(NUM_JOINTS, dtype=np.int64)
+
+    def update(
+        self,
+        joint_pos: np.ndarray,
+        joint_vel: np.ndarray,
+        torque: np.ndarray,
+        active: np.ndarray | None = None,
+    ) -> None:
+        """Take one control step into account.
+
+        Args:
+            joint_pos: measured, [rad], shape (N, 29).
+            joint_vel: measured, [rad/s], shape (N, 29).
+            torque: commanded, before clipping (:func:`pd_torque`), [N·m], shape (N, 29).
+            active: robots that count, bool, shape (N,); all by default.
+
+        Raises:
+            ValueError: an array has another shape; the message names it.
+        """
+        shape = (self.num_robots, NUM_JOINTS)
+        q, v, t = (np.asarray(value, dtype=np.float64) for value in (joint_pos, joint_vel, torque))
+        for name, value in (("joint_pos", q), ("joint_vel", v), ("torque", t)):
+            if value.shape != shape:
+                raise ValueError(f"safety monitor: {name} has shape {value.shape}, expected {shape}")
+        if active is not None:
+            active = np.asarray(active, dtype=bool)
+            if active.shape != shape[:1]:
+                raise ValueError(f"safety monitor: active has shape {active.shape}, expected {shape[:1]}")
+            if not active.any():
+                return
+            q, v, t = q[active], v[active], t[active]
+        self.steps += len(q)
+        margin = self._margin[:, : len(q)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            # A sum is finite only if every part is; overflow merely takes the slow path.
+            clean = isfinite(q.sum() + v.sum() + t.sum())
+            if not clean:
+                bad = ~(np.isfinite(q) & np.isfinite(v) & np.isfinite(t))
+                self._non_finite += bad.sum(axis=0)
+                q, v, t = (np.where(np.isfinite(value), value, np.nan) for value in (q, v, t))
+            speed = np.abs(v)
+            stop = v * speed
+            stop *= self._half_brake
+            stop += q
+            np.minimum(q - LOWER, UPPER - q, out=margin[0])
+            np.subtract(VELOCITY_LIMIT, speed, out=margin[1])
+            np.subtract(EFFORT_LIMIT, np.abs(t), out=margin[2])
+            np.minimum(stop - LOWER, UPPER - stop, out=margin[3])
+            nearest = np.fmin.reduce(margin, axis=1)
+            np.fmin(self._closest, nearest, out=self._closest)
+            if not nearest.min() >= -TOLERANCE:
+                self._violations += (margin < -TOLERANCE).sum(axis=1)
+
+    def report(self) -> dict[str, Any]:
+        """What was seen, JSON-able.
+
+        Returns:
+            Totals ``position_violations``, ``velocity_violations``, ``torque_violations``,
+            ``braking_violations``, ``non_finite`` and ``steps``; the closest margins over all joints
+            ``closest_position_margin_rad``, ``closest_velocity_margin_rad_s``, ``closest_torque_margin_nm``,
+            ``closest_braking_margin_rad`` (None before anything was seen) with ``closest_position_joint``;
+            and ``by_joint``: the same by joint name.
+        """
+        by_joint = {}
+        for index, name in enumerate(JOINT_NAMES):
+            entry: dict[str, Any] = {}
+            for row, (key, unit) in enumerate(_UNITS.items()):
+                entry[f"{key}_violations"] = int(self._violations[row, index])
+                entry[f"closest_{key}_margin{unit}"] = _number(self._closest[row, index])
+            entry["non_finite"] = int(self._non_finite[index])
+            by_joint[name] = entry
+        result: dict[str, Any] = {}
+        for row, (key, unit) in enumerate(_UNITS.items()):
+            result[f"{key}_violations"] = int(self._violations[row].sum())
+            result[f"closest_{key}_margin{unit}"] = _number(self._closest[row].min())
+        result["non_finite"] = int(self._non_finite.sum())
+        result["steps"] = self.steps
+        seen = np.isfinite(self._closest[0]).any()
+        nearest = int(self._closest[0].argmin())
+        result["closest_position_joint"] = JOINT_NAMES[nearest] if seen else None
+        result["by_joint"] = by_joint
+        return result
+
+
+@dataclass(frozen=True)
+class ShieldLimits:
+    """What the shield allows.
+
+    Attributes:
+        target_rate: fastest change of a joint target, as a multiple of the motor's velocity limit. A target
+            that outruns the motor is no position any more; 2 leaves room for targets that lead the joint.
+        position_margin: targets stay this far inside the joint's range, and braking aims there, [rad].
+    """
+
+    target_rate: float = 2.0
+    position_margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """One change that the shield made.
+
+    Attributes:
+        kind: "non_finite", "rate", "position", "braking" or "torque".
+        joint: name of the joint.
+        robot: index of the robot.
+        change: new target minus the commanded one, [rad]; NaN where the command was not finite.
+    """
+
+    kind: str
+    joint: str
+    robot: int
+    change: float
+
+
+@dataclass(frozen=True)
+class Shielded:
+    """A safe command.
+
+    Attributes:
+        target: joint position targets, [rad], shape (N, 29), finite.
+        changed: kind of intervention to where it changed the target, bool, (N, 29); only kinds that did.
+        commanded: what was asked for, [rad], shape (N, 29).
+    """
+
+    target: np.ndarray
+    changed: Mapping[str, np.ndarray] = field(default_factory=dict)
+    commanded: np.ndarray = field(default_factory=lambda: np.empty((0, NUM_JOINTS)))
+
+    @property
+    def interventions(self) -> list[Intervention]:
+        """One entry a kind, robot and joint."""
+        return [
+            Intervention(
+                kind,
+                JOINT_NAMES[joint],
+                int(robot),
+                float(self.target[robot, joint] - self.commanded[robot, joint]),
+            )
+            for kind, mask in self.changed.items()
+            for robot, joint in np.argwhere(mask)
+        ]
+
+
+class Shield:
+    """Makes a commanded joint target safe. Whatever comes in, what goes out is finite, and the torque that
+    it asks for in the measured state is within the motors' effort.
+
+    In this order, the later winning over the earlier:
+
+    1. A target that is not finite is replaced by the last safe one.
+    2. Rate: the target moves no faster than ``target_rate`` times the motor's velocity limit.
+    3. Position: the target lies within the joint's range, less ``position_margin``.
+    4. Braking: a joint that, if it went on for one more control step, could not be stopped before its limit
+       is given the target that brakes it with the torque :func:`deceleration` counts on.
+    5. Torque: the target is brought so near that kp (target − q) − kd q̇ is within the effort. Only here can
+       a target leave the joint's range: when a joint is beyond it, or so fast that the damping alone is
+       more than the motor has.
+
+    Args:
+        kp: position gains the targets are tracked with, [N·m/rad], shape (29,).
+        kd: velocity gains, [N·m·s/rad], shape (29,).
+        num_robots: N.
+        dt: control period, [s].
+        limits: see :class:`ShieldLimits`.
+    """
+
+    def __init__(
+        self,
+        kp: np.ndarray = KP,
+        kd: np.ndarray = KD,
+        *,
+        num_robots: int = 1,
+        dt: float = 0.02,
+        limits: ShieldLimits | None = None,
+    ) -> None:
+        limits = limits or ShieldLimits()
+        self.num_robots = num_robots
+        self.limits = limits
+        self._kp = np.asarray(kp, dtype=np.float64)
+        self._kd = np.asarray(kd, dtype=np.float64)
+        self._dt = dt
+        self._lower = LOWER + limits.position_margin
+        self._upper = UPPER - limits.position_margin
+        self._step = limits.target_rate * VELOCITY_LIMIT * dt
+        self._half_brake = 0.5 / deceleration()
+        self._brake_torque = BRAKE_SHARE * EFFORT_LIMIT
+        self.last: np.ndarray | None = None
+        """Last safe target, [rad], shape (N, 29); None at the start."""
+
+    def reset(self, target: np.ndarray | None = None) -> None:
+        """Start anew from the given last target, [rad], shape (N, 29), or from the next measured pose."""
+        self.last = None if target is None else np.array(target, dtype=np.float64)
+
+    def filter(self, target: np.ndarray, joint_pos: np.ndarray, joint_vel: np.ndarray) -> Shielded:
+        """The safe command nearest to the commanded one, joint by joint.
+
+        Args:
+            target: commanded joint positions, [rad], shape (N, 29).
+            joint_pos: measured, [rad], shape (N, 29).
+            joint_vel: measured, [rad/s], shape (N, 29).
+
+        Raises:
+            ValueError: an array has another shape; the message names it.
+        """
+        shape = (self.num_robots, NUM_JOINTS)
+        wanted, q, v = (np.asarray(value, dtype=np.float64) for value in (target, joint_pos, joint_vel))
+        for name, value in (("target", wanted), ("joint_pos", q), ("joint_vel", v)):
+            if value.shape != shape:
+                raise ValueError(f"shield: {name} has shape {value.shape}, expected {shape}")
+        changed: dict[str, np.ndarray] = {}
+        known = np.isfinite(q) & np.isfinite(v) & (np.abs(q) < 1e3) & (np.abs(v) < 1e4)
+        if not known.all():
+            # An encoder that reads nonsense: hold that joint where it was last commanded to be.
+            changed["non_finite"] = ~known
+            q = np.where(known, q, np.clip(0.0, LOWER, UPPER) if self.last is None else self.last)
+            v = np.where(known, v, 0.0)
+            wanted = np.where(known, wanted, q)
+        if self.last is None:
+            self.last = np.clip(q, self._lower, self._upper)
+        safe = wanted
+        finite = np.isfinite(safe)
+        if not finite.all():
+            changed["non_finite"] = changed.get("non_finite", False) | ~finite
+            safe = np.where(finite, safe, self.last)
+        safe = _clip(safe, self.last - self._step, self.last + self._step, "rate", changed)
+        safe = _clip(safe, self._lower, self._upper, "position", changed)
+
+        ahead = q + v * self._dt + v * np.abs(v) * self._half_brake
+        rising, falling = (v > 0.0) & (ahead > self._upper), (v < 0.0) & (ahead < self._lower)
+        damping = self._kd * v
+        if rising.any() or falling.any():
+            low = np.where(falling, q + (damping + self._brake_torque) / self._kp, -np.inf)
+            high = np.where(rising, q + (damping - self._brake_torque) / self._kp, np.inf)
+            safe = _clip(safe, low, high, "braking", changed)
+        safe = _clip(
+            safe,
+            q + (damping - EFFORT_LIMIT) / self._kp,
+            q + (damping + EFFORT_LIMIT) / self._kp,
+            "torque",
+            changed,
+        )
+        self.last = np.clip(safe, self._lower, self._upper)
+        return Shielded(safe, changed, wanted if wanted is target else np.asarray(target, dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a state may not be acted upon.
+
+    Attributes:
+        kind: "non_finite", "stale", "tilt", "position", "velocity" or "orientation".
+        detail: one line for people, with the joint or quantity and its value.
+    """
+
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class GuardLimits:
+    """When a measured state is a fault.
+
+    Attributes:
+        tilt_deg: angle of the pelvis from upright, [deg]. A G1 does not come back from 60°.
+        stale_s: age of the data, [s]: three control periods.
+        position_excess: joint position beyond its range that no intact robot reaches, [rad].
+        velocity_factor: joint velocity as a multiple of the motor's limit that no intact robot reaches.
+    """
+
+    tilt_deg: float = 60.0
+    stale_s: float = 0.06
+    position_excess: float = 0.3
+    velocity_factor: float = 1.5
+
+
+class StateGuard:
+    """Decides whether a measured state of one robot may be acted upon. Without memory and total: any
+    array contents are judged, none raise."""
+
+    def __init__(self, limits: GuardLimits | None = None) -> None:
+        self.limits = limits or GuardLimits()
+        self._upright = cos(radians(self.limits.tilt_deg))
+        self._lower = LOWER - self.limits.position_excess
+        self._upper = UPPER + self.limits.position_excess
+        self._fastest = self.limits.velocity_factor * VELOCITY_LIMIT
+
+    def check_state(
+        self,
+        joint_pos: np.ndarray,
+        joint_vel: np.ndarray,
+        root_quat: np.ndarray,
+        base_ang_vel: np.ndarray,
+        age: float = 0.0,
+        signals: Mapping[str, np.ndarray] | None = None,
+    ) -> list[Fault]:
+        """Faults of a state, none if it is fit to act upon.
+
+        Args:
+            joint_pos: [rad], shape (29,).
+            joint_vel: [rad/s], shape (29,).
+            root_quat: pelvis orientation, w, x, y, z, shape (4,).
+            base_ang_vel: pelvis gyro, [rad/s], shape (3,).
+            age: time since the state was measured, [s].
+            signals: further observations by name; only checked for being finite.
+        """
+        faults = []
+        if not age <= self.limits.stale_s:
+            faults.append(
+                Fault("stale", f"state is {1e3 * age:.0f} ms old, limit {1e3 * self.limits.stale_s:.0f} ms")
+            )
+        for name, value in (("joint_pos", joint_pos), ("joint_vel", joint_vel)):
+            bad = ~np.isfinite(value)
+            if bad.any():
+                joints = ", ".join(JOINT_NAMES[index] for index in np.flatnonzero(bad)[:3])
+                faults.append(Fault("non_finite", f"{name} is not finite for {joints}"))
+        others = {"root_quat": root_quat, "base_ang_vel": base_ang_vel, **(signals or {})}
+        for name, value in others.items():
+            if not np.isfinite(value).all():
+                faults.append(Fault("non_finite", f"{name} is not finite"))
+        beyond = (joint_pos < self._lower) | (joint_pos > self._upper)
+        if beyond.any():
+            index = int(np.flatnonzero(beyond)[0])
+            faults.append(
+                Fault(
+                    "position", f"{JOINT_NAMES[index]} reads {joint_pos[index]:.2f} rad, far beyond its range"
+                )
+            )
+        fast = np.abs(joint_vel) > self._fastest
+        if fast.any():
+            index = int(np.flatnonzero(fast)[0])
+            faults.append(
+                Fault(
+                    "velocity",
+                    f"{JOINT_NAMES[index]} reads {joint_vel[index]:.1f} rad/s, "
+                    f"its motor turns at most {VELOCITY_LIMIT[index]:.0f}",
+                )
+            )
+        if np.isfinite(root_quat).all():
+            w, x, y, z = (float(value) for value in root_quat)
+            norm = sqrt(min(w * w + x * x + y * y + z * z, 1e300))
+            if abs(norm - 1.0) > 0.05:
+                faults.append(Fault("orientation", f"root_quat has length {norm:.2f}, expected 1"))
+            elif 1.0 - 2.0 * (x * x + y * y) < self._upright:
+                faults.append(Fault("tilt", f"pelvis is tilted beyond {self.limits.tilt_deg:.0f}°"))
+        return faults
+
+
+def _clip(
+    value: np.ndarray, low: np.ndarray, high: np.ndarray, kind: str, changed: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Clip, and note in ``changed`` where that changed anything beyond rounding."""
+    clipped = np.minimum(np.maximum(value, low), high)
+    mask = np.abs(clipped - value) > 1e-9
+    if mask.any():
+        changed[kind] = mask
+    return clipped
+
+
+def _matrix(quat) -> np.ndarray:
+    """Rotation matrix (3, 3) of a quaternion w, x, y, z."""
+    w, x, y, z = np.asarray(quat, dtype=float) / np.linalg.norm(quat)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def _turn(axis: str, angle: np.ndarray) -> np.ndarray:
+    """Rotation matrices (K, 3, 3) about "x", "y" or "z" by angles (K,)."""
+    index = "xyz".index(axis)
+    j, k = (index + 1) % 3, (index + 2) % 3
+    out = np.zeros((len(angle), 3, 3))
+    out[:, index, index] = 1.0
+    out[:, j, j] = out[:, k, k] = np.cos(angle)
+    out[:, k, j] = np.sin(angle)
+    out[:, j, k] = -np.sin(angle)
+    return out
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
