@@ -340,14 +340,17 @@ READY_POSE: dict[str, float] = {
     "right_knee_joint": 0.85,
     "right_ankle_pitch_joint": -0.40,
     "right_ankle_roll_joint": 0.15,
-    "waist_pitch_joint": 0.05,
+    "waist_pitch_joint": 0.15,
     "left_shoulder_pitch_joint": -0.1,
     "left_shoulder_roll_joint": 0.25,
-    "left_elbow_joint": 0.8,
+    "left_shoulder_yaw_joint": -0.5,
+    "left_elbow_joint": 0.3,
     "right_shoulder_pitch_joint": -0.1,
     "right_shoulder_roll_joint": -0.25,
-    "right_elbow_joint": 0.6,
-    "right_wrist_pitch_joint": -0.6,
+    "right_shoulder_yaw_joint": 0.35,
+    "right_elbow_joint": 0.4,
+    "right_wrist_pitch_joint": -0.3,
+    "right_wrist_yaw_joint": 0.2,
 }
 """Knees bent, feet a little apart, racket in front: the stance between two balls. Joints not named
 are at zero."""

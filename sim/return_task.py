@@ -1,0 +1,430 @@
+"""Ball return: robots on a court, a ball every two seconds, one outcome a ball.
+
+The batched core behind the Gymnasium environments, the trainer and the evaluator. An action is a joint
+position target for each joint, held for one control period; everything a player may know comes as named
+observation terms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from humanoid.joints import KD, KP, NUM_JOINTS, READY_JOINT_POS
+from humanoid.model import build_model
+from sim.ball import BallParams
+from sim.ball_sim import BallSim, RacketPose
+from sim.court import HALF_LENGTH, SINGLES_HALF_WIDTH, in_singles_court
+from sim.engine import CpuEngine, Engine
+from sim.launcher import Launcher, LauncherConfig, LaunchTable
+
+OUTCOMES = ("pending", "returned", "net", "out", "miss", "fall")
+PENDING, RETURNED, NET, OUT, MISS, FALL = range(6)
+
+TERMS: dict[str, int] = {
+    "joint_pos": NUM_JOINTS,
+    "joint_vel": NUM_JOINTS,
+    "base_ang_vel": 3,
+    "root_quat": 4,
+    "root_pos": 3,
+    "root_lin_vel": 3,
+    "ball_pos": 3,
+    "ball_vel": 3,
+    "ball_valid": 1,
+    "target": 2,
+}
+"""Observation terms and their sizes, in the order of the flat observation."""
+OBSERVATION_SIZE = sum(TERMS.values())
+
+SLOTS = 3
+"""Balls of one environment in the air at once: slow feeds take 3 s to arrive and are launched every 2 s."""
+
+
+@dataclass(frozen=True)
+class ReturnConfig:
+    """The protocol.
+
+    Attributes:
+        level: launch level, see `sim.launcher.LEVELS`.
+        control_dt: control period, s.
+        timestep: physics step, s.
+        ball_interval: time between launches, s.
+        balls_per_episode: after so many balls (and the last one's outcome) an episode ends.
+        start: where the robot stands, facing +x, (x, y), m.
+        target_x, target_y: ranges of the landing target in the opponent's court, m.
+        fall_height: a pelvis lower than this has fallen, m.
+        fall_tilt: a pelvis tilted more than this has fallen, rad.
+        friction: of feet on the court.
+    """
+
+    level: str = "feed"
+    control_dt: float = 0.02
+    timestep: float = 0.005
+    ball_interval: float = 2.0
+    balls_per_episode: int = 8
+    start: tuple[float, float] = (-11.9, 0.0)
+    target_x: tuple[float, float] = (4.0, 10.5)
+    target_y: tuple[float, float] = (-3.0, 3.0)
+    fall_height: float = 0.42
+    fall_tilt: float = 1.0
+    friction: float = 0.8
+
+
+@dataclass
+class BallRecord:
+    """Outcomes of finished balls, one row each, columns of equal length.
+
+    Attributes:
+        env, ball: environment and number of the ball in its episode.
+        outcome: index into `OUTCOMES`.
+        contact: whether the racket touched it.
+        landing: first bounce after the strike, (x, y), NaN where there is none, m.
+        target: wanted landing point, m.
+        speed_in, speed_out: before and after the strike (at release if never struck), m/s.
+        backhand, forecourt: where it was to be met.
+    """
+
+    env: list[int] = field(default_factory=list)
+    ball: list[int] = field(default_factory=list)
+    outcome: list[int] = field(default_factory=list)
+    contact: list[bool] = field(default_factory=list)
+    landing: list[tuple[float, float]] = field(default_factory=list)
+    target: list[tuple[float, float]] = field(default_factory=list)
+    speed_in: list[float] = field(default_factory=list)
+    speed_out: list[float] = field(default_factory=list)
+    backhand: list[bool] = field(default_factory=list)
+    forecourt: list[bool] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.env)
+
+
+class ReturnTask:
+    """N robots that return balls.
+
+    A ball takes up to three seconds to the robot and as long to its outcome, so up to `SLOTS` of an environment
+    are in the air at once, each in its own slot.
+
+    Args:
+        num_envs: N.
+        config: protocol.
+        seed: of everything random.
+        engine: physics; default `CpuEngine`.
+        physics: true ball physics, see `Launcher.draw`.
+        pool: number of launches drawn at once and shared out.
+        threads: of the default engine.
+
+    Attributes:
+        valid: (N,) bool: a ball is coming and not yet struck.
+        struck: (N,) bool: the racket met the ball in the last step.
+        resolved: (N,) int: outcome decided in the last step (an index into `OUTCOMES`, PENDING for none).
+        resolved_miss: (N,) distance of that outcome's landing from its target, m, NaN without landing.
+        fallen: (N,) bool: fell in the last step.
+        racket_vel: (N, 3), velocity of the string-bed centre over the last physics step, m/s.
+        record: finished balls since `record` was last replaced.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        config: ReturnConfig | None = None,
+        seed: int = 0,
+        engine: Engine | None = None,
+        physics: BallParams | Callable | None = None,
+        launcher: LauncherConfig | None = None,
+        pool: int = 2048,
+        threads: int = 0,
+    ) -> None:
+        self.config = config = config or ReturnConfig()
+        self.num_envs = num_envs
+        self.substeps = round(config.control_dt / config.timestep)
+        if engine is None:
+            model = build_model(timestep=config.timestep, friction=config.friction)
+            engine = CpuEngine(num_envs, model, threads)
+        self.engine = engine
+        self.device = engine.device
+        self.generator = torch.Generator().manual_seed(seed)
+        self.launcher = Launcher(config.level, launcher or LauncherConfig(start=config.start))
+        self._physics = physics
+        self._pool_size = pool
+        self._pool: LaunchTable = self.launcher.draw(pool, self.generator, physics)
+        self._pool_next = 0
+        n = num_envs
+        self.balls = BallSim(SLOTS * n, dtype=torch.float32)
+        self._env = torch.arange(n)
+        self.ready_qpos, self.ready_qvel = ready_state(config.start)
+        self.limits = (torch.as_tensor(KP.copy()), torch.as_tensor(KD.copy()))
+
+        self.clock = torch.zeros(n, dtype=torch.int64)  # control steps into the episode
+        self.launched = torch.zeros(n, dtype=torch.int64)  # balls launched in the episode
+        self.slot = torch.zeros(n, dtype=torch.int64)  # of the ball to be struck next
+        shape = (SLOTS, n)
+        self.outcome = torch.full(shape, RETURNED, dtype=torch.int64)  # nothing pending at the start
+        self.contact = torch.zeros(shape, dtype=torch.bool)
+        self.bounced = torch.zeros(shape, dtype=torch.bool)
+        self.ball_number = torch.zeros(shape, dtype=torch.int64)
+        self.target = torch.zeros(SLOTS, n, 2)
+        self.speed_in = torch.zeros(shape)
+        self.speed_out = torch.full(shape, math.nan)
+        self.backhand = torch.zeros(shape, dtype=torch.bool)
+        self.forecourt = torch.zeros(shape, dtype=torch.bool)
+        self.valid = torch.zeros(n, dtype=torch.bool)
+        self.struck = torch.zeros(n, dtype=torch.bool)
+        self.resolved = torch.zeros(n, dtype=torch.int64)
+        self.resolved_miss = torch.full((n,), math.nan)
+        self.fallen = torch.zeros(n, dtype=torch.bool)
+        self.racket_vel = torch.zeros(n, 3, dtype=torch.float64)
+        self.record = BallRecord()
+        self.falls = 0
+        self._launch_interval = round(config.ball_interval / config.control_dt)
+        self.reset(self._env)
+
+    # Robots
+
+    def reset(self, ids: Tensor, qpos: Tensor | None = None, qvel: Tensor | None = None) -> None:
+        """Begin new episodes: robots at the ready pose (or in given states), no ball in play.
+
+        Args:
+            ids: environments (n,).
+            qpos, qvel: (n, 36), (n, 35), or None.
+        """
+        self.place(ids, qpos, qvel)
+        self.clock[ids] = 0
+        self.launched[ids] = 0
+        self.slot[ids] = 0
+        self.outcome[:, ids] = RETURNED
+        self.valid[ids] = False
+        for slot in range(SLOTS):
+            self.balls.active[slot * self.num_envs + ids] = False
+
+    def place(self, ids: Tensor, qpos: Tensor | None = None, qvel: Tensor | None = None) -> None:
+        """Put robots into states without touching the balls."""
+        n = len(ids)
+        self.engine.reset(
+            ids,
+            self.ready_qpos.expand(n, -1) if qpos is None else qpos,
+            self.ready_qvel.expand(n, -1) if qvel is None else qvel,
+        )
+
+    @property
+    def finished(self) -> Tensor:
+        """(N,) bool: the episode's last ball has its outcome."""
+        steps = self._launch_interval * self.config.balls_per_episode
+        return (self.clock >= steps) & ~(self.outcome == PENDING).any(dim=0)
+
+    # Balls
+
+    def launch(self, ids: Tensor) -> None:
+        """Launch the next ball of environments `ids`."""
+        if len(ids) == 0:
+            return
+        slot = self.launched[ids] % SLOTS
+        # A ball still in the air when its slot is needed again, six seconds later, left the court for good.
+        still = self.outcome[slot, ids] == PENDING
+        for struck, outcome in ((True, OUT), (False, MISS)):
+            late = still & (self.contact[slot, ids] == struck)
+            self._decide(slot[late], ids[late], outcome)
+        if self._pool_next + len(ids) > self._pool_size:
+            self._pool = self.launcher.draw(self._pool_size, self.generator, self._physics)
+            self._pool_next = 0
+        rows = torch.arange(self._pool_next, self._pool_next + len(ids))
+        self._pool_next += len(ids)
+        table = self._pool.at(rows)
+        balls = slot * self.num_envs + ids
+        self.balls.set_params(table.params, balls)
+        self.balls.reset(balls, table.pos, table.vel, table.spin)
+        self.ball_number[slot, ids] = self.launched[ids]
+        self.launched[ids] += 1
+        self.outcome[slot, ids] = PENDING
+        self.contact[slot, ids] = False
+        self.bounced[slot, ids] = False
+        low = torch.tensor([self.config.target_x[0], self.config.target_y[0]])
+        high = torch.tensor([self.config.target_x[1], self.config.target_y[1]])
+        self.target[slot, ids] = low + (high - low) * torch.rand(len(ids), 2, generator=self.generator)
+        self.speed_in[slot, ids] = torch.linalg.vector_norm(table.vel, dim=-1)
+        self.speed_out[slot, ids] = math.nan
+        self.backhand[slot, ids] = table.backhand
+        self.forecourt[slot, ids] = table.forecourt
+
+    # One control period
+
+    def step(self, targets: Tensor) -> None:
+        """Advance by one control period.
+
+        Args:
+            targets: joint position targets, (N, 29), rad.
+        """
+        self.resolved.fill_(PENDING)
+        self.resolved_miss.fill_(math.nan)
+        self.struck.fill_(False)
+        due = (self.clock % self._launch_interval == 0) & (
+            self.clock < self._launch_interval * self.config.balls_per_episode
+        )
+        self.launch(due.nonzero().squeeze(1))
+        self._choose_ball()
+        engine = self.engine
+        engine.ctrl.copy_(targets)
+        for _ in range(self.substeps):
+            start_pos, start_rot = engine.racket_pos.clone(), engine.racket_rot.clone()
+            engine.step()
+            end_pos = engine.racket_pos
+            self.racket_vel = (end_pos - start_pos) / engine.timestep
+            before = self.balls.state.vel.clone()
+            events = self.balls.step(
+                engine.timestep,
+                _poses(start_pos, start_rot),
+                _poses(end_pos, engine.racket_rot),
+            )
+            self._handle(events, before)
+        self.clock += 1
+        self._check_falls()
+        self._choose_ball()
+
+    def _choose_ball(self) -> None:
+        """The ball to be struck next is the oldest that is in the air and not yet struck."""
+        waiting = (self.outcome == PENDING) & ~self.contact
+        order = torch.where(waiting, self.ball_number, torch.iinfo(torch.int64).max)
+        self.slot = order.argmin(dim=0)
+        self.valid = waiting.any(dim=0)
+
+    def _handle(self, events, before: Tensor) -> None:
+        n = self.num_envs
+        if bool(events.hit.any()):
+            for slot in range(SLOTS):
+                hit = events.hit[slot * n : (slot + 1) * n]
+                ids = hit.nonzero().squeeze(1)
+                if len(ids) == 0:
+                    continue
+                balls = slot * n + ids
+                self.engine.push_racket(ids, events.impulse[balls], events.hit_pos[balls])
+                first = ids[~self.contact[slot, ids] & (self.outcome[slot, ids] == PENDING)]
+                rows = slot * n + first
+                self.contact[slot, first] = True
+                self.bounced[slot, first] = False
+                self.speed_in[slot, first] = torch.linalg.vector_norm(before[rows], dim=-1)
+                self.speed_out[slot, first] = torch.linalg.vector_norm(self.balls.state.vel[rows], dim=-1)
+                self.struck[first] = True
+        if bool(events.net.any()):
+            for slot in range(SLOTS):
+                ids = events.net[slot * n : (slot + 1) * n].nonzero().squeeze(1)
+                # A cord that lets the ball over is no fault; a ball that fell back is.
+                stopped = ids[self.balls.state.pos[slot * n + ids, 0] < 0.05]
+                stopped = stopped[self.balls.state.vel[slot * n + stopped, 0] < 2.0]
+                stopped = stopped[self.contact[slot, stopped] & (self.outcome[slot, stopped] == PENDING)]
+                self._decide(torch.full_like(stopped, slot), stopped, NET)
+        if bool(events.bounced.any()):
+            for slot in range(SLOTS):
+                ids = events.bounced[slot * n : (slot + 1) * n].nonzero().squeeze(1)
+                ids = ids[self.outcome[slot, ids] == PENDING]
+                if len(ids) == 0:
+                    continue
+                landing = events.bounce_pos[slot * n + ids]
+                struck = self.contact[slot, ids]
+                twice = ids[~struck & self.bounced[slot, ids]]
+                self._decide(torch.full_like(twice, slot), twice, MISS)
+                self.bounced[slot, ids] = True
+                inside = in_singles_court(landing, "far", margin=0.0335)
+                own_side = landing[:, 0] < 0
+                for mask, outcome in (
+                    (struck & inside, RETURNED),
+                    (struck & ~inside & ~own_side, OUT),
+                    (struck & ~inside & own_side, NET),
+                ):
+                    chosen = ids[mask]
+                    self._decide(torch.full_like(chosen, slot), chosen, outcome, landing[mask, :2])
+
+    def _check_falls(self) -> None:
+        qpos = self.engine.qpos
+        upright = 1 - 2 * (qpos[:, 4] ** 2 + qpos[:, 5] ** 2)
+        self.fallen = (qpos[:, 2] < self.config.fall_height) | (upright < math.cos(self.config.fall_tilt))
+        self.fallen |= ~torch.isfinite(qpos).all(dim=1)
+        if bool(self.fallen.any()):
+            ids = self.fallen.nonzero().squeeze(1)
+            self.falls += len(ids)
+            slot = self.slot[ids]
+            coming = self.valid[ids]
+            self._decide(slot[coming], ids[coming], FALL)
+
+    def _decide(self, slot: Tensor, ids: Tensor, outcome: int, landing: Tensor | None = None) -> None:
+        if len(ids) == 0:
+            return
+        self.outcome[slot, ids] = outcome
+        self.resolved[ids] = outcome
+        target = self.target[slot, ids]
+        if landing is None:
+            landing = torch.full((len(ids), 2), math.nan)
+        self.resolved_miss[ids] = torch.linalg.vector_norm(landing - target, dim=-1)
+        record = self.record
+        record.env += ids.tolist()
+        record.ball += self.ball_number[slot, ids].tolist()
+        record.outcome += [outcome] * len(ids)
+        record.contact += self.contact[slot, ids].tolist()
+        record.landing += [(x, y) for x, y in landing.tolist()]
+        record.target += [(x, y) for x, y in target.tolist()]
+        record.speed_in += self.speed_in[slot, ids].tolist()
+        record.speed_out += self.speed_out[slot, ids].tolist()
+        record.backhand += self.backhand[slot, ids].tolist()
+        record.forecourt += self.forecourt[slot, ids].tolist()
+
+    # What a player may know
+
+    def terms(self) -> dict[str, Tensor]:
+        """Observation terms, see `TERMS`, each (N, size) float32. Without a ball in play, ball terms are 0."""
+        engine, n = self.engine, self.num_envs
+        rows = self.slot * n + self._env
+        seen = self.valid.unsqueeze(1)
+        zero = torch.zeros(())
+        qpos, qvel = engine.qpos.float(), engine.qvel.float()
+        return {
+            "joint_pos": qpos[:, 7:],
+            "joint_vel": qvel[:, 6:],
+            "base_ang_vel": qvel[:, 3:6],
+            "root_quat": qpos[:, 3:7],
+            "root_pos": qpos[:, :3],
+            "root_lin_vel": qvel[:, :3],
+            "ball_pos": torch.where(seen, self.balls.state.pos[rows], zero),
+            "ball_vel": torch.where(seen, self.balls.state.vel[rows], zero),
+            "ball_valid": seen.float(),
+            "target": self.target[self.slot, self._env],
+        }
+
+    def observation(self) -> Tensor:
+        """All terms side by side, (N, OBSERVATION_SIZE) float32."""
+        return torch.cat(list(self.terms().values()), dim=1)
+
+
+def ready_state(start: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """Robot in its ready pose at `start`, soles on the ground, facing +x: qpos (36,), qvel (35,)."""
+    qpos = torch.zeros(36, dtype=torch.float64)
+    qpos[0], qpos[1], qpos[2], qpos[3] = start[0], start[1], ready_height(), 1.0
+    qpos[7:] = torch.as_tensor(np.array(READY_JOINT_POS))
+    return qpos, torch.zeros(35, dtype=torch.float64)
+
+
+def ready_height() -> float:
+    """Height of the pelvis when the ready pose stands on its lowest foot contact sphere, m."""
+    import mujoco
+
+    model = build_model(floor=False)
+    data = mujoco.MjData(model)
+    data.qpos[7:] = READY_JOINT_POS
+    mujoco.mj_forward(model, data)
+    lowest = min(
+        data.geom(f"{side}_foot{i}").xpos[2] - model.geom(f"{side}_foot{i}").size[0]
+        for side in ("left", "right")
+        for i in range(4)
+    )
+    return float(data.qpos[2] - lowest)
+
+
+def _poses(pos: Tensor, rot: Tensor) -> RacketPose:
+    return RacketPose(pos.float().repeat(SLOTS, 1), rot.float().repeat(SLOTS, 1, 1))
+
+
+COURT_TARGETS = ((0.0, HALF_LENGTH), (-SINGLES_HALF_WIDTH, SINGLES_HALF_WIDTH))
+"""Bounds of sensible landing targets, x and y, m."""
