@@ -1,0 +1,363 @@
+"""The rendered scene: robots with their looks, court, net, ball and light. For pictures only.
+
+Nothing here takes part in physics: robots are posed from recorded positions, ball and target are mocap
+bodies. Frame as in :mod:`sim.court`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import mujoco
+import numpy as np
+
+from humanoid.model import build_spec
+from humanoid.shapes import Mesh, bars, elliptic_ring
+from humanoid.visuals import ACCENTS, Rgb, decorator
+from sim import court
+
+BALL_RADIUS = 0.0335
+BALL_RGBA = (0.84, 0.95, 0.16, 1.0)
+TARGET_RADIUS = 0.45
+"""Radius of the ring drawn around a target, [m]; it has no meaning beyond being visible."""
+LINE_WIDTH = 0.05
+BASELINE_WIDTH = 0.10
+BACKSTOP = 18.3
+"""|x| of the windscreens behind the court, [m]: ITF's 6.40 m of space behind the baseline."""
+SIDESTOP = 9.15
+"""|y| of the side fences, [m]: ITF's 3.66 m of space beside the doubles sideline."""
+AWAY = (0.0, 0.0, -50.0)
+"""Where ball and target are put when there is none to show."""
+HIDDEN_GROUP = 3
+"""Geoms of this group (collision shapes) are not drawn."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colours of the scene, each channel in 0–1."""
+
+    court: Rgb = (0.105, 0.27, 0.50)
+    surround: Rgb = (0.155, 0.36, 0.30)
+    windscreen: Rgb = (0.045, 0.16, 0.135)
+    sky: Rgb = (0.30, 0.52, 0.80)
+    horizon: Rgb = (0.80, 0.88, 0.95)
+    accents: tuple[Rgb, ...] = field(default_factory=lambda: tuple(ACCENTS.values()))
+
+
+@dataclass
+class Scene:
+    """A compiled scene.
+
+    Attributes:
+        model, data: of MuJoCo; ``data`` is posed by :meth:`pose`.
+        num_robots: robots in it.
+    """
+
+    model: mujoco.MjModel
+    data: mujoco.MjData
+    num_robots: int
+
+    def pose(
+        self, qpos: np.ndarray, ball: np.ndarray | None = None, target: np.ndarray | None = None
+    ) -> None:
+        """Put everything into place.
+
+        Args:
+            qpos: positions of the robots, (R, 36) or (36,) for one: pelvis position [m], quaternion w, x,
+                y, z, joint angles [rad].
+            ball: position, (3,), [m], or None for no ball.
+            target: point on the ground, (2,), [m], or None.
+        """
+        self.data.qpos[:] = np.asarray(qpos, dtype=float).reshape(-1)
+        self.data.mocap_pos[self._ball] = AWAY if ball is None else ball
+        self.data.mocap_pos[self._target] = AWAY if target is None else (target[0], target[1], 0.012)
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
+
+    def __post_init__(self) -> None:
+        self._ball = int(self.model.body("ball").mocapid[0])
+        self._target = int(self.model.body("target").mocapid[0])
+        self.ball_geom = int(self.model.geom("ball").id)
+
+    def robot_center(self, robot: int = 0) -> np.ndarray:
+        """Pelvis position of a posed robot, (3,), [m]."""
+        return self.data.body(f"robot{robot}_pelvis").xpos.copy()
+
+
+def build_scene(
+    num_robots: int = 1,
+    *,
+    look: Look | None = None,
+    stadium: bool = True,
+    shadow_size: int = 2048,
+    samples: int = 4,
+    max_size: tuple[int, int] = (1920, 1080),
+) -> Scene:
+    """Build and compile the scene.
+
+    Args:
+        num_robots: robots, of the colours ``look.accents`` in turn.
+        look: colours.
+        stadium: False gives a plain studio floor without court, net and fences.
+        shadow_size: resolution of the shadow map, 0 for no shadows.
+        samples: multisampling of the picture.
+        max_size: largest picture, width and height.
+    """
+    look = look or Look()
+    spec = mujoco.MjSpec()
+    spec.modelname = "tennis_scene"
+    spec.memory = 1 << 20
+    visual = spec.visual
+    visual.global_.offwidth, visual.global_.offheight = max_size
+    visual.quality.offsamples = samples
+    visual.quality.shadowsize = shadow_size
+    spec.stat.extent = 10.0
+    spec.stat.center = [0, 0, 0]
+    visual.map.znear = 0.02
+    visual.map.zfar = 12.0
+    visual.map.shadowclip = 1.1
+    visual.map.shadowscale = 1.0
+    visual.headlight.ambient = [0.34, 0.35, 0.37]
+    visual.headlight.diffuse = [0.16, 0.16, 0.16]
+    visual.headlight.specular = [0.05, 0.05, 0.05]
+    visual.rgba.haze = [*look.horizon, 1.0]
+
+    spec.add_texture(
+        name="sky",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
+        rgb1=look.sky,
+        rgb2=look.horizon,
+        width=256,
+        height=256 * 6,
+    )
+    spec.worldbody.add_light(
+        name="sun",
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=[0, 0, 12],
+        dir=SUN,
+        castshadow=shadow_size > 0,
+        diffuse=[0.62, 0.60, 0.56],
+        specular=[0.35, 0.35, 0.33],
+        ambient=[0, 0, 0],
+    )
+    if stadium:
+        _add_court(spec, look)
+        _add_net(spec)
+    else:
+        _plain_floor(spec)
+    _add_ball_and_target(spec)
+    for robot in range(num_robots):
+        accent = look.accents[robot % len(look.accents)]
+        child = build_spec(actuators=False, floor=False, decorate=decorator(accent))
+        child.option.timestep = spec.option.timestep
+        child.option.iterations = spec.option.iterations
+        child.option.ls_iterations = spec.option.ls_iterations
+        child.option.integrator = spec.option.integrator
+        child.memory = spec.memory
+        spec.attach(child, prefix=f"robot{robot}_", frame=spec.worldbody.add_frame())
+    model = spec.compile()
+    return Scene(model, mujoco.MjData(model), num_robots)
+
+
+SUN = (0.38, -0.42, -0.82)
+"""Direction of the sunlight: an afternoon sun behind the near player's left shoulder."""
+
+
+def _grain(size: int = 256, strength: float = 0.05, seed: int = 7) -> np.ndarray:
+    """Acrylic grain, (size, size, 3) uint8: it gives the ground scale and shows the camera's motion."""
+    noise = np.random.default_rng(seed).normal(size=(size, size))
+    spectrum = np.fft.fft2(noise)
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None])
+    soft = np.fft.ifft2(spectrum / (0.02 + frequency)).real
+    value = 1.0 - strength + strength * (0.7 * soft / soft.std() + 0.3 * noise)
+    return (255.0 * np.clip(value, 0.0, 1.0)[..., None].repeat(3, axis=-1)).astype(np.uint8)
+
+
+def _ground_material(spec: mujoco.MjSpec, name: str, rgb: Rgb, repeat: float) -> None:
+    grain = _grain()
+    texture = spec.add_texture(
+        name=f"{name}_grain", type=mujoco.mjtTexture.mjTEXTURE_2D, width=grain.shape[1], height=grain.shape[0]
+    )
+    texture.nchannel = 3
+    texture.data = grain.tobytes()
+    material = spec.add_material(name=name, rgba=(*rgb, 1.0), specular=0.08, shininess=0.15)
+    material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = f"{name}_grain"
+    material.texrepeat = [repeat, repeat]
+    material.texuniform = True
+
+
+def _box(spec, name, centre, half, **options) -> None:
+    spec.worldbody.add_geom(
+        name=name,
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        pos=centre,
+        size=half,
+        contype=0,
+        conaffinity=0,
+        group=1,
+        **options,
+    )
+
+
+def _plain_floor(spec: mujoco.MjSpec) -> None:
+    _ground_material(spec, "studio", (0.74, 0.76, 0.79), 0.5)
+    _box(spec, "studio", (0, 0, -0.05), (60, 60, 0.05), material="studio")
+
+
+def _add_court(spec: mujoco.MjSpec, look: Look) -> None:
+    _ground_material(spec, "court", look.court, 0.5)
+    _ground_material(spec, "surround", look.surround, 0.5)
+    _box(spec, "surround", (0, 0, -0.054), (40, 40, 0.05), material="surround")
+    half = (court.HALF_LENGTH, court.DOUBLES_HALF_WIDTH, 0.05)
+    _box(spec, "court", (0, 0, -0.05), half, material="court")
+    for name, (start, end) in court.line_segments().items():
+        width = BASELINE_WIDTH if "baseline" in name else LINE_WIDTH
+        centre, size = _line_box(name, np.array(start), np.array(end), width)
+        _box(spec, f"line {name}", (*centre, -0.0095), (*size, 0.012), rgba=(0.93, 0.94, 0.94, 1.0))
+    spec.add_material(name="windscreen", rgba=(*look.windscreen, 1.0), specular=0.0, shininess=0.0)
+    spec.add_material(name="rail", rgba=(0.62, 0.66, 0.68, 1.0), specular=0.2, shininess=0.3)
+    for sign in (-1, 1):
+        _box(
+            spec,
+            f"backstop{sign}",
+            (sign * BACKSTOP, 0, 1.1),
+            (0.03, SIDESTOP + 0.05, 1.1),
+            material="windscreen",
+        )
+        _box(
+            spec,
+            f"backrail{sign}",
+            (sign * BACKSTOP, 0, 2.22),
+            (0.04, SIDESTOP + 0.05, 0.03),
+            material="rail",
+        )
+        _box(spec, f"sidestop{sign}", (0, sign * SIDESTOP, 0.6), (BACKSTOP, 0.03, 0.6), material="windscreen")
+        _box(spec, f"siderail{sign}", (0, sign * SIDESTOP, 1.22), (BACKSTOP, 0.04, 0.03), material="rail")
+
+
+def _line_box(name: str, start: np.ndarray, end: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and half size of a painted line; the court's measures are to the lines' outer edges."""
+    low, high = np.minimum(start, end), np.maximum(start, end)
+    centre, half = (low + high) / 2.0, (high - low) / 2.0
+    across = int(np.argmin(half))
+    half[across] = width / 2.0
+    if "centre" not in name:
+        centre[across] -= np.sign(centre[across]) * width / 2.0
+    return centre, half
+
+
+def _net_outline() -> np.ndarray:
+    """The cord from post to post, (5, 2): y and height, [m]."""
+    post, stick = court.NET_END, court.SINGLES_STICK
+    high, low = court.NET_POST_HEIGHT, court.NET_CENTRE_HEIGHT
+    return np.array([[-post, high], [-stick, high], [0.0, low], [stick, high], [post, high]])
+
+
+def _add_net(spec: mujoco.MjSpec) -> None:
+    outline = _net_outline()
+    spec.add_material(name="band", rgba=(0.95, 0.95, 0.94, 1.0), specular=0.1, shininess=0.1)
+    spec.add_material(name="netting", rgba=(0.03, 0.035, 0.04, 0.34), specular=0.0, shininess=0.0)
+    spec.add_material(name="twine", rgba=(0.04, 0.045, 0.05, 0.75), specular=0.0, shininess=0.0)
+    spec.add_material(name="post", rgba=(0.06, 0.12, 0.11, 1.0), specular=0.4, shininess=0.5)
+    _mesh(spec, "net_sheet", _sheet(outline, 0.02, -0.05, 0.001), "netting")
+    _mesh(spec, "net_band", _sheet(outline, -0.065, 0.0, 0.012), "band")
+    _mesh(spec, "net_twine", _twine(outline), "twine")
+    _box(
+        spec,
+        "net_strap",
+        (0, 0, court.NET_CENTRE_HEIGHT / 2),
+        (0.014, 0.025, court.NET_CENTRE_HEIGHT / 2),
+        material="band",
+    )
+    for name, y, radius in (("post", court.NET_END, 0.04), ("stick", court.SINGLES_STICK, 0.022)):
+        for sign in (-1, 1):
+            spec.worldbody.add_geom(
+                name=f"net_{name}{sign}",
+                type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+                fromto=[0, sign * y, 0, 0, sign * y, court.NET_POST_HEIGHT + 0.01],
+                size=[radius, 0, 0],
+                contype=0,
+                conaffinity=0,
+                group=1,
+                material="post",
+            )
+
+
+def _mesh(spec: mujoco.MjSpec, name: str, mesh: Mesh, material: str, body=None) -> None:
+    vertices, faces = mesh
+    asset = spec.add_mesh(name=name, uservert=vertices.ravel(), userface=faces.ravel())
+    asset.inertia = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
+    (body or spec.worldbody).add_geom(
+        name=name,
+        type=mujoco.mjtGeom.mjGEOM_MESH,
+        meshname=name,
+        material=material,
+        contype=0,
+        conaffinity=0,
+        group=1,
+    )
+
+
+def _sheet(outline: np.ndarray, bottom: float, top: float, half: float) -> Mesh:
+    """A wall in x = 0 under the cord. ``bottom``: height if positive, else relative to the cord; ``top``:
+    relative to the cord; ``half``: half thickness, [m]."""
+    y, z = outline.T
+    upper = z + top
+    lower = np.full_like(z, bottom) if bottom > 0 else z + bottom
+    corners = [(half, upper), (-half, upper), (-half, lower), (half, lower)]
+    ring = np.stack([np.stack([np.full_like(y, x), y, height], -1) for x, height in corners], axis=1)
+    vertices = ring.reshape(-1, 3)
+    faces = []
+    for i in range(len(y) - 1):
+        for k in range(4):
+            a, b = 4 * i + k, 4 * i + (k + 1) % 4
+            faces += [(a, a + 4, b + 4), (a, b + 4, b)]
+    last = 4 * (len(y) - 1)
+    faces += [(0, 1, 2), (0, 2, 3), (last, last + 2, last + 1), (last, last + 3, last + 2)]
+    return vertices, np.asarray(faces)[:, ::-1] if _inward(vertices, faces) else np.asarray(faces)
+
+
+def _inward(vertices: np.ndarray, faces) -> bool:
+    a, b, c = (vertices[np.asarray(faces)[:, i]] for i in range(3))
+    return float(np.einsum("ij,ij->", a, np.cross(b, c))) < 0.0
+
+
+def _twine(outline: np.ndarray, mesh: float = 0.09) -> Mesh:
+    """A net of twine; real meshes are half as wide and would only flicker in a video."""
+    y = np.arange(-court.NET_END + mesh, court.NET_END, mesh)
+    top = np.interp(y, *outline.T) - 0.05
+    uprights = (np.stack([0 * y, y, 0 * y + 0.02], -1), np.stack([0 * y, y, top], -1))
+    starts, ends = [uprights[0]], [uprights[1]]
+    for share in np.arange(mesh, court.NET_CENTRE_HEIGHT - 0.05, mesh) / court.NET_CENTRE_HEIGHT:
+        rows = np.stack([0 * outline[:, 0], outline[:, 0], share * outline[:, 1]], -1)
+        starts.append(rows[:-1])
+        ends.append(rows[1:])
+    return bars(np.concatenate(starts), np.concatenate(ends), 0.0016)
+
+
+def _add_ball_and_target(spec: mujoco.MjSpec) -> None:
+    spec.add_material(name="ball", rgba=BALL_RGBA, specular=0.05, shininess=0.05, emission=0.35)
+    ball = spec.worldbody.add_body(name="ball", mocap=True, pos=AWAY)
+    ball.add_geom(
+        name="ball",
+        type=mujoco.mjtGeom.mjGEOM_SPHERE,
+        size=[BALL_RADIUS, 0, 0],
+        material="ball",
+        contype=0,
+        conaffinity=0,
+        group=1,
+    )
+    spec.add_material(name="target", rgba=(1.0, 0.86, 0.35, 0.85), specular=0.0, shininess=0.0, emission=0.4)
+    target = spec.worldbody.add_body(name="target", mocap=True, pos=AWAY)
+    _mesh(spec, "target", elliptic_ring(TARGET_RADIUS, TARGET_RADIUS, 0.035, 0.006), "target", target)
+    target.add_geom(
+        name="target_centre",
+        type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+        size=[0.07, 0.005, 0],
+        material="target",
+        contype=0,
+        conaffinity=0,
+        group=1,
+    )
