@@ -54,17 +54,25 @@ def read_bvh(path: str | Path, *, fps: float | None = None, nan: str = "error") 
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise ClipFormatError(f"{path}: {size / 2**20:.0f} MiB is more than the {MAX_BYTES // 2**20} MiB accepted; split it")
+            raise ClipFormatError(
+                f"{path}: {size / 2**20:.0f} MiB is more than the {MAX_BYTES // 2**20} MiB accepted; split it"
+            )
         data = path.read_bytes()
     except OSError as e:
-        raise ClipFormatError(f"{path}: cannot be read ({e.strerror or e}); check the path and its permissions") from None
+        raise ClipFormatError(
+            f"{path}: cannot be read ({e.strerror or e}); check the path and its permissions"
+        ) from None
     return parse_bvh(data, str(path), name=clip_name(path), fps=fps, nan=nan)
 
 
-def parse_bvh(data: bytes, source: str, *, name: str | None = None, fps: float | None = None, nan: str = "error") -> Clip:
+def parse_bvh(
+    data: bytes, source: str, *, name: str | None = None, fps: float | None = None, nan: str = "error"
+) -> Clip:
     """Parse the bytes of a BVH file; `source` stands in messages. See `read_bvh`."""
     if b"\0" in data:
-        raise ClipFormatError(f"{source}: binary data, not a BVH text file; check the file or unpack it first")
+        raise ClipFormatError(
+            f"{source}: binary data, not a BVH text file; check the file or unpack it first"
+        )
     text = data.decode("utf-8", errors="replace").lstrip("\ufeff")
     lines = text.splitlines()
     try:
@@ -75,7 +83,9 @@ def parse_bvh(data: bytes, source: str, *, name: str | None = None, fps: float |
     values, nan_frames = _check_values(values, joints, motion_line, source, nan)
     rate = fps if fps is not None else (1.0 / frame_time if frame_time > 0.0 else float("nan"))
     if not np.isfinite(rate) or not 1.0 <= rate <= 10000.0:
-        raise ClipDataError(f"{source}: frame time {frame_time:g} s is not a usable rate; set fps=… to override the file")
+        raise ClipDataError(
+            f"{source}: frame time {frame_time:g} s is not a usable rate; set fps=… to override the file"
+        )
     # 0.033333 and 0.0333333 both mean 30 Hz.
     if abs(rate - round(rate)) < 0.01:
         rate = float(round(rate))
@@ -129,7 +139,9 @@ def _parse_hierarchy(lines: list[str], source: str) -> tuple[list[_Joint], int]:
                 if pending is not None:
                     raise fail(i, f'joint {joints[pending].name} has no "{{" after its name')
                 if key == "ROOT" and joints:
-                    raise fail(i, "a second ROOT; only files with one skeleton are read, so cut the others out")
+                    raise fail(
+                        i, "a second ROOT; only files with one skeleton are read, so cut the others out"
+                    )
                 if key != "ROOT" and not stack:
                     raise fail(i, f"{tokens[k]} outside of a ROOT")
                 rest = [t for t in tokens[k + 1 :] if t not in "{}"]
@@ -169,7 +181,9 @@ def _parse_hierarchy(lines: list[str], source: str) -> tuple[list[_Joint], int]:
                     raise fail(i, "OFFSET outside of a joint")
                 joint = joints[stack[-1]]
                 numbers = [_number(t) for t in tokens[k + 1 : k + 4]]
-                if len(numbers) < 3 or any(v is None or not np.isfinite(v) or abs(v) > MAX_ABS for v in numbers):
+                if len(numbers) < 3 or any(
+                    v is None or not np.isfinite(v) or abs(v) > MAX_ABS for v in numbers
+                ):
                     raise fail(i, f"OFFSET of joint {joint.name} needs three finite numbers")
                 joint.offset = [v for v in numbers if v is not None]
                 k += 4
@@ -184,7 +198,8 @@ def _parse_hierarchy(lines: list[str], source: str) -> tuple[list[_Joint], int]:
                 channels = [_CHANNELS.get(t.lower()) for t in listed]
                 if len(channels) < int(count) or None in channels:
                     raise fail(
-                        i, f"joint {joint.name} announces {int(count)} channels but lists {' '.join(listed)[:80] or 'none'}"
+                        i,
+                        f"joint {joint.name} announces {int(count)} channels but lists {' '.join(listed)[:80] or 'none'}",
                     )
                 if len(set(channels)) != len(channels):
                     raise fail(i, f"joint {joint.name} lists a channel twice: {' '.join(listed)}")
@@ -205,7 +220,9 @@ def _parse_hierarchy(lines: list[str], source: str) -> tuple[list[_Joint], int]:
                 raise fail(i, f'unknown word "{tokens[k][:40]}" in the hierarchy')
     if not seen_header:
         raise ClipFormatError(f"{source}: empty file, not a BVH file")
-    raise ClipFormatError(f"{source}: the file ends inside the hierarchy (no MOTION line); it is truncated, get it again")
+    raise ClipFormatError(
+        f"{source}: the file ends inside the hierarchy (no MOTION line); it is truncated, get it again"
+    )
 
 
 def _number(token: str) -> float | None:
@@ -244,7 +261,9 @@ def _parse_motion(
                 raise fail(i, f'expected "Frames:" and "Frame Time:", found "{lines[i].strip()[:40]}"')
         i += 1
     if announced is None or frame_time is None:
-        raise ClipFormatError(f'{source}: the file ends before "Frames:" and "Frame Time:"; it is truncated, get it again')
+        raise ClipFormatError(
+            f'{source}: the file ends before "Frames:" and "Frame Time:"; it is truncated, get it again'
+        )
     first = i
     body = lines[first:]
     tokens = " ".join(body).split()
@@ -265,12 +284,16 @@ def _parse_motion(
         column = next((c for c, w in enumerate(words) if _number(w) is None), None)
         if column is not None:
             raise fail(
-                first + n, f'"{words[column][:40]}" is not a number (channel of joint {_owner(joints, column)}, frame {rows})'
+                first + n,
+                f'"{words[column][:40]}" is not a number (channel of joint {_owner(joints, column)}, frame {rows})',
             )
         if len(words) != width:
             last = not any(later.strip() for later in body[n + 1 :])
             hint = "the file is truncated, get it again" if last else "the frame is damaged, cut it out"
-            raise fail(first + n, f"frame {rows} has {len(words)} values where the skeleton has {width} channels; {hint}")
+            raise fail(
+                first + n,
+                f"frame {rows} has {len(words)} values where the skeleton has {width} channels; {hint}",
+            )
         rows += 1
     if flat is None:
         raise ClipFormatError(f"{source}: the motion block cannot be read as numbers")
@@ -279,7 +302,11 @@ def _parse_motion(
             f"{source}: announces {announced} frames but holds {rows}; it is truncated, get it again "
             f"(or correct its Frames: line to keep what is there)"
         )
-    return flat.reshape(rows, width), frame_time, f"the file announces {announced} frames and holds {rows}; all were read"
+    return (
+        flat.reshape(rows, width),
+        frame_time,
+        f"the file announces {announced} frames and holds {rows}; all were read",
+    )
 
 
 def _owner(joints: list[_Joint], column: int) -> str:
@@ -306,7 +333,7 @@ def _check_values(
     if nan != "interpolate" or rows.all():
         raise ClipDataError(
             f"{source}: frame {frame}, joint {_owner(joints, int(column))} holds {values[frame, column]} "
-            f"({int(rows.sum())} of {len(values)} frames are like it); cut them out or set clean.nan=interpolate"
+            f"({int(rows.sum())} of {len(values)} frames are like it); cut them out or set clean.nan_frames=interpolate"
         )
     good = np.flatnonzero(~rows)
     filled = values.copy()

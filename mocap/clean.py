@@ -19,20 +19,20 @@ PELVIS_M_S = 8.0
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A clean body and what was done: trimmed seconds at the start, repaired frames."""
+    """A clean body and what was done: seconds cut off at the start, and which of the frames left (T,) were glitches."""
 
     body: Body
     trimmed_start_s: float
-    glitch_frames: int
+    glitches: np.ndarray
 
 
-def clean(body: Body) -> Cleaned:
-    """Trim a T-pose at the start and repair marker glitches."""
-    skip = t_pose_frames(body)
+def clean(body: Body, *, trim_t_pose: bool = True, repair_glitches: bool = True) -> Cleaned:
+    """Trim a T-pose at the start and repair marker glitches; what is not to be repaired is still counted."""
+    skip = t_pose_frames(body) if trim_t_pose else 0
     if skip:
         body = replace(body, points=body.points[skip:])
     bad = glitch_frames(body)
-    return Cleaned(repair(body, bad), skip / body.fps, int(bad.sum()))
+    return Cleaned(repair(body, bad) if repair_glitches else body, skip / body.fps, bad)
 
 
 def t_pose_frames(body: Body) -> int:
@@ -76,10 +76,11 @@ def glitch_frames(body: Body) -> np.ndarray:
         jumps = jumps | (np.linalg.norm(np.diff(relative, axis=0), axis=1) * body.fps > limit)
     bad[:-1] |= jumps
     bad[1:] |= jumps
-    # Between two jumps close together the marker is somewhere else.
-    for a, b in runs(~bad):
-        if 0 < a and b < body.frames and b - a < 0.06 * body.fps:
-            bad[a:b] = True
+    # Between two jumps close together, and between a jump and an end, the marker is somewhere else.
+    if bad.any():
+        for a, b in runs(~bad):
+            if b - a < 0.06 * body.fps:
+                bad[a:b] = True
     return bad
 
 

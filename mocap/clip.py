@@ -92,7 +92,9 @@ class Clip:
         retargeter, which knows the robot's bandwidth.
         """
         if not np.isfinite(fps) or fps <= 0.0:
-            raise ClipDataError(f"{self.name}: cannot resample to {fps} frames a second; give a positive rate")
+            raise ClipDataError(
+                f"{self.name}: cannot resample to {fps} frames a second; give a positive rate"
+            )
         if abs(fps - self.fps) < 1e-9 or self.frames < 2:
             return self
         count = int(np.floor(self.duration_s * fps + 1e-6)) + 1
@@ -102,7 +104,11 @@ class Clip:
         translations = self.translations[lo] * (1.0 - t) + self.translations[lo + 1] * t
         provenance = {**self.provenance, "resampled_from_fps": self.fps}
         return replace(
-            self, rotations=slerp(self.rotations, index), translations=translations, fps=fps, provenance=provenance
+            self,
+            rotations=slerp(self.rotations, index),
+            translations=translations,
+            fps=fps,
+            provenance=provenance,
         )
 
     def sliced(self, start: int, stop: int) -> Clip:
@@ -141,16 +147,20 @@ def make_clip(
     if len(rotations) < 1:
         raise ClipDataError(f"{where}: the clip has no frames; nothing to retarget")
     if not np.isfinite(fps) or not 1.0 <= fps <= 10000.0:
-        raise ClipDataError(f"{where}: {fps} frames a second is not a usable rate; set fps=… to override the file")
+        raise ClipDataError(
+            f"{where}: {fps} frames a second is not a usable rate; set fps=… to override the file"
+        )
     for label, values in (("rotation", rotations), ("position", translations)):
         bad = ~np.isfinite(values).all(axis=2)
         if bad.any():
             frame, joint = np.argwhere(bad)[0]
             raise ClipDataError(
                 f"{where}: {label} of joint {joint_names[joint]} in frame {frame} is not finite "
-                f"({int(bad.any(axis=1).sum())} such frames); cut these frames or set clean.nan=interpolate"
+                f"({int(bad.any(axis=1).sum())} such frames); cut these frames or set clean.nan_frames=interpolate"
             )
-    return Clip(name, joint_names, parents, offsets, continuous(rotations), translations, float(fps), provenance)
+    return Clip(
+        name, joint_names, parents, offsets, continuous(rotations), translations, float(fps), provenance
+    )
 
 
 def clip_name(path: Path) -> str:

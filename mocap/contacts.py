@@ -45,7 +45,13 @@ def floor_height(body: Body) -> float:
 
 
 def find_footing(
-    body: Body, *, slow_m_s: float = 0.35, pivot_rad_s: float = 2.0, high_m: float = 0.06, heel_rad: float = 0.35, shortest_s: float = 0.08
+    body: Body,
+    *,
+    slow_m_s: float = 0.35,
+    pivot_rad_s: float = 2.0,
+    high_m: float = 0.06,
+    heel_rad: float = 0.35,
+    shortest_s: float = 0.08,
 ) -> Footing:
     """Detect stance from the toes' speed and height and the foot's turning rate.
 
@@ -78,7 +84,12 @@ def find_footing(
         high = toe[:, 2] - level
         tilt = drop - np.percentile(drop[speed < 1.6 * slow_m_s], 20) if (speed < slow_m_s).any() else drop
         on = (speed < slow_m_s) & (high < high_m) & (turning < pivot_rad_s) & (tilt < heel_rad)
-        hold = (speed < 1.6 * slow_m_s) & (high < 1.3 * high_m) & (turning < 1.5 * pivot_rad_s) & (tilt < 1.2 * heel_rad)
+        hold = (
+            (speed < 1.6 * slow_m_s)
+            & (high < 1.3 * high_m)
+            & (turning < 1.5 * pivot_rad_s)
+            & (tilt < 1.2 * heel_rad)
+        )
         contact[:, n] = _hysteresis(on, hold)
         contact[:, n] = close_gaps(
             contact[:, n], gap=round(0.5 * shortest_s * body.fps) + 1, shortest=round(shortest_s * body.fps)
@@ -146,7 +157,9 @@ def split_drifting(
         pending = runs(contact[:, n])
         while pending:
             a, b = pending.pop()
-            x = np.concatenate([position[a:b, n, :2] / tolerance_m, heading[a:b, n, None] / tolerance_rad], axis=1)
+            x = np.concatenate(
+                [position[a:b, n, :2] / tolerance_m, heading[a:b, n, None] / tolerance_rad], axis=1
+            )
             spread = np.ptp(x, axis=0).max()
             if spread <= 2.0 or b - a < 2 * (half + shortest):
                 continue
@@ -222,7 +235,9 @@ def lock_feet(
     return out, yaw
 
 
-def support_offset(point: Array, feet: Array, heading: Array, contact: np.ndarray, half: tuple[float, float]) -> Array:
+def support_offset(
+    point: Array, feet: Array, heading: Array, contact: np.ndarray, half: tuple[float, float]
+) -> Array:
     """How far a ground point is outside the support area: the shift (T, 2) [m] that would bring it in; zero in flight.
 
     The support area is taken as the segment between the centres of the standing feet, thickened by the foot's half length

@@ -43,7 +43,10 @@ def resample_cubic(x: Array, fps_in: float, fps_out: float) -> Array:
     slope = np.gradient(np.asarray(x, dtype=float), axis=0)
     a, b, da, db = x[lo], x[lo + 1], slope[lo], slope[lo + 1]
     return (
-        a * (1 + 2 * t) * (1 - t) ** 2 + da * t * (1 - t) ** 2 + b * t * t * (3 - 2 * t) + db * t * t * (t - 1)
+        a * (1 + 2 * t) * (1 - t) ** 2
+        + da * t * (1 - t) ** 2
+        + b * t * t * (3 - 2 * t)
+        + db * t * t * (t - 1)
     )
 
 
@@ -71,9 +74,14 @@ def close_gaps(mask: np.ndarray, gap: int, shortest: int) -> np.ndarray:
     """
     out = mask.copy()
     for a, b in runs(~out):
-        if 0 < a and b < len(out) and b - a < gap:
+        if a > 0 and b < len(out) and b - a < gap:
             out[a:b] = True
     for a, b in runs(out):
-        if 0 < a and b < len(out) and b - a < shortest:
+        if a > 0 and b < len(out) and b - a < shortest:
             out[a:b] = False
     return out
+
+
+def spread(x: Array, half: int) -> Array:
+    """Running maximum over 2·half+1 frames (T,)."""
+    return np.lib.stride_tricks.sliding_window_view(np.pad(x, half, mode="edge"), 2 * half + 1).max(axis=1)

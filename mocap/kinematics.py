@@ -162,7 +162,9 @@ class Chain:
         self.lower = tree.lower[self.columns]
         self.upper = tree.upper[self.columns]
 
-    def forward(self, base_rot: Array, base_pos: Array, q: Array) -> tuple[list[Array], list[Array], Array, Array]:
+    def forward(
+        self, base_rot: Array, base_pos: Array, q: Array
+    ) -> tuple[list[Array], list[Array], Array, Array]:
         """Per joint world positions and rotations (after its own angle), and the tip's position and rotation.
 
         Args:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mocap.filters import low_pass, runs, velocity
-from mocap.retarget import Retargeted, RobotModel
+from mocap.retarget import Retargeted
+from mocap.robot import RobotModel
 from mocap.rotations import Array, normalize
 from mocap.skeleton import SIDES
 
@@ -82,7 +83,10 @@ def direction_errors(motion: Retargeted, robot: RobotModel) -> Array:
     tree, body, pos = robot.tree, motion.body, motion.joint_pos
     errors = []
     for n, side in enumerate(SIDES):
-        at = {p: pos[:, tree.index(f"{side}_{p}_joint")] for p in ("knee", "ankle_pitch", "shoulder_roll", "elbow", "wrist_pitch")}
+        at = {
+            p: pos[:, tree.index(f"{side}_{p}_joint")]
+            for p in ("knee", "ankle_pitch", "shoulder_roll", "elbow", "wrist_pitch")
+        }
         pairs = (
             ("hip", "knee", pos[:, robot.hips[n]], at["knee"]),
             ("knee", "ankle", at["knee"], at["ankle_pitch"]),
@@ -105,9 +109,10 @@ def _wrist_correlation(motion: Retargeted, robot: RobotModel) -> float:
     """Mean over axes of the correlation of wrist paths about the chest, right hand; 1 for a motionless arm."""
     tree, body = robot.tree, motion.body
     human = body["right_wrist"] - body["right_shoulder"]
-    mine = motion.joint_pos[:, tree.index("right_wrist_pitch_joint")] - motion.joint_pos[
-        :, tree.index("right_shoulder_roll_joint")
-    ]
+    mine = (
+        motion.joint_pos[:, tree.index("right_wrist_pitch_joint")]
+        - motion.joint_pos[:, tree.index("right_shoulder_roll_joint")]
+    )
     human, mine = low_pass(human, motion.fps, 8.0), low_pass(mine, motion.fps, 8.0)
     a, b = human - human.mean(axis=0), mine - mine.mean(axis=0)
     norm = np.sqrt((a**2).sum() * (b**2).sum())

@@ -16,7 +16,8 @@ from mocap.rotations import Array, frame_from, normalize
 from mocap.strokes import HumanStroke, shot_direction
 
 if TYPE_CHECKING:
-    from mocap.retarget import RetargetConfig, RobotModel
+    from mocap.config import RetargetConfig
+    from mocap.robot import RobotModel
 
 # How much the racket's tip is pulled to the side of the body and how far it may point up or down from level at the strike.
 SIDE_PULL = 0.5

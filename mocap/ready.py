@@ -8,7 +8,8 @@ import numpy as np
 
 from humanoid.joints import READY_JOINT_POS
 from mocap.filters import smoothstep
-from mocap.retarget import RobotModel, solve_legs
+from mocap.legs import solve_legs
+from mocap.robot import RobotModel
 from mocap.rotations import Array, axis_angle_from_matrix, axis_matrix, matrix_from_axis_angle, wrap
 
 

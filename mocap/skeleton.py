@@ -24,7 +24,11 @@ REQUIRED = (
     "spine",
     "chest",
     "neck",
-    *(f"{side}_{part}" for side in SIDES for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "toe")),
+    *(
+        f"{side}_{part}"
+        for side in SIDES
+        for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "toe")
+    ),
 )
 OPTIONAL = ("head", "left_hand", "right_hand")
 POINTS = REQUIRED + OPTIONAL
@@ -159,7 +163,9 @@ def guess_unit(leg_length: float, clip_name: str = "clip") -> float:
         SkeletonError: no unit makes it a leg of 0.6 to 1.1 m.
     """
     if not np.isfinite(leg_length) or leg_length <= 0.0:
-        raise SkeletonError(f"{clip_name}: the legs have no length ({leg_length:g}); check the skeleton mapping")
+        raise SkeletonError(
+            f"{clip_name}: the legs have no length ({leg_length:g}); check the skeleton mapping"
+        )
     unit = min(UNITS_M.values(), key=lambda u: abs(np.log(leg_length * u / LEG_M)))
     if not LEG_RANGE_M[0] <= leg_length * unit <= LEG_RANGE_M[1]:
         raise SkeletonError(

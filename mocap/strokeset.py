@@ -17,42 +17,16 @@ import numpy as np
 from humanoid.files import atomic_write
 from humanoid.joints import JOINT_NAMES
 from humanoid.motion import RobotMotion, Stroke
-from mocap.contacts import support_offset
-from mocap.filters import low_pass, runs, velocity
+from mocap.balance import rebalance, support_error
+from mocap.config import CutConfig
+from mocap.filters import runs, velocity
 from mocap.quality import assess
 from mocap.racket import face_normal
-from mocap.retarget import GRAVITY, Retargeted, RobotModel
 from mocap.ready import pose_at, ready_pose, step_between
+from mocap.retarget import Retargeted
+from mocap.robot import RobotModel
 from mocap.rotations import Array, axis_angle_from_matrix, axis_matrix, continuous, quat_from_matrix
 from mocap.strokes import HumanStroke, shot_direction
-
-
-@dataclass(frozen=True)
-class CutConfig:
-    """How strokes are cut and chosen. Times in seconds, speeds in m/s, heights in metres on the robot.
-
-    Attributes:
-        before_s, after_s: least and most that is kept of the human's motion before and after the strike.
-        step_s: how long the step from and to the ready pose takes; step_height_m: how high the feet are lifted.
-        rest_s: how long the ready pose is held at both ends.
-        forehands, backhands: how many of each are chosen.
-        speed_m_s: least and greatest racket speed at the strike.
-        height_m: least and greatest height of the racket's centre at the strike.
-        aim_deg: greatest angle of the racket's way from +x, horizontally.
-        per_clip: at most so many strokes of one clip.
-    """
-
-    before_s: tuple[float, float] = (0.5, 1.1)
-    after_s: tuple[float, float] = (0.3, 1.0)
-    step_s: float = 0.6
-    step_height_m: float = 0.03
-    rest_s: float = 0.1
-    forehands: int = 8
-    backhands: int = 8
-    speed_m_s: tuple[float, float] = (5.0, 14.0)
-    height_m: tuple[float, float] = (0.6, 1.15)
-    aim_deg: float = 25.0
-    per_clip: int = 2
 
 
 @dataclass(eq=False)
@@ -115,7 +89,9 @@ def _span(motion: Retargeted, stroke: HumanStroke, config: CutConfig) -> tuple[i
     both = motion.contact.all(axis=1)
     # Both feet must have stood for two frames, so that the step in ends at rest.
     both = both & np.roll(both, 1) & np.roll(both, -1)
-    unrest = np.linalg.norm(velocity(motion.root_pos, fps), axis=1) + 0.05 * np.linalg.norm(velocity(motion.q, fps), axis=1)
+    unrest = np.linalg.norm(velocity(motion.root_pos, fps), axis=1) + 0.05 * np.linalg.norm(
+        velocity(motion.q, fps), axis=1
+    )
     ends = []
     for sign, (near, far) in ((-1, config.before_s), (1, config.after_s)):
         frames = stroke.strike + sign * np.arange(round(near * fps), round(far * fps) + 1)
@@ -157,7 +133,10 @@ def _cut(
         motion.scale,
     )
     direction_error = assess(human, robot).direction_error_deg
-    root_pos, root_rot, q, contact, before = with_ready_pose(robot, root_pos, root_rot, q, contact, fps, config)
+    root_pos, root_rot, q, contact, before = with_ready_pose(
+        robot, root_pos, root_rot, q, contact, fps, config
+    )
+    root_pos, q = rebalance(robot, root_pos, root_rot, q, contact, fps)
     root_pos = root_pos - root_pos[0] * [1.0, 1.0, 0.0]
     pos, rot = tree.forward(root_pos, root_rot, q)
     k = before + stroke.strike - a
@@ -181,7 +160,7 @@ def _cut(
     quality = assess(piece, robot)
     speed = float(np.linalg.norm(v[k]))
     aim = float(np.degrees(np.arctan2(v[k, 1], v[k, 0])))
-    offset = balance_offset(piece, robot)
+    offset = np.linalg.norm(support_error(robot, pos, rot, contact, fps, 0.0), axis=1)
     figures = {
         "direction_error_deg": direction_error,
         "slide_m_s": quality.slide_m_s,
@@ -208,7 +187,9 @@ def _cut(
         "face_sign": int(sign),
         "speed_m_s": round(speed, 3),
         "aim_deg": round(aim, 1),
-        "square_deg": round(float(np.degrees(np.arccos(np.clip(normal @ v[k] / max(speed, 1e-9), -1, 1)))), 1),
+        "square_deg": round(
+            float(np.degrees(np.arccos(np.clip(normal @ v[k] / max(speed, 1e-9), -1, 1)))), 1
+        ),
         "root_pos_m": [round(float(x), 4) for x in root_pos[k]],
         "lateral_reach_m": round(float(centre[k, 1] - root_pos[k, 1]), 4),
     }
@@ -237,7 +218,13 @@ def _cut(
 
 
 def with_ready_pose(
-    robot: RobotModel, root_pos: Array, root_rot: Array, q: Array, contact: np.ndarray, fps: float, config: CutConfig
+    robot: RobotModel,
+    root_pos: Array,
+    root_rot: Array,
+    q: Array,
+    contact: np.ndarray,
+    fps: float,
+    config: CutConfig,
 ) -> tuple[Array, Array, Array, np.ndarray, int]:
     """Put a step out of the ready pose before a motion, and a step back into it after.
 
@@ -256,7 +243,9 @@ def with_ready_pose(
         w = axis_angle_from_matrix(root_rot[i].T @ root_rot[j]) * fps
         sign = 1.0 if end == 0 else -1.0
         speeds = (sign * (root_pos[j] - root_pos[i]) * fps, sign * w, sign * (q[j] - q[i]) * fps)
-        p, r, joints, c = step_between(robot, ready, there, steps, fps, velocity_b=speeds, clearance_m=config.step_height_m)
+        p, r, joints, c = step_between(
+            robot, ready, there, steps, fps, velocity_b=speeds, clearance_m=config.step_height_m
+        )
         still = [np.repeat(x[:1], rest, axis=0) for x in (p, r, joints, c)]
         part = [np.concatenate([s, x]) for s, x in zip(still, (p, r, joints, c), strict=True)]
         parts.append(part if end == 0 else [x[::-1] for x in part])
@@ -272,30 +261,19 @@ def _clearance(robot: RobotModel, centre: Array, attitude: Array, pos: Array) ->
     points = centre[:, None] + attitude[:, None, :, 0] * np.linspace(-0.35, 0.15, 5)[None, :, None]
     least = np.inf
     tree = robot.tree
-    pairs = [(f"{s}_{a}_joint", f"{s}_{b}_joint", 0.07) for s in ("left", "right") for a, b in (("hip_roll", "knee"), ("knee", "ankle_pitch"))]
+    pairs = [
+        (f"{s}_{a}_joint", f"{s}_{b}_joint", 0.07)
+        for s in ("left", "right")
+        for a, b in (("hip_roll", "knee"), ("knee", "ankle_pitch"))
+    ]
     for a, b, radius in pairs:
         p, d = pos[:, tree.index(a)], pos[:, tree.index(b)] - pos[:, tree.index(a)]
-        s = np.clip(np.sum((points - p[:, None]) * d[:, None], axis=2) / np.sum(d * d, axis=1)[:, None], 0.0, 1.0)
+        s = np.clip(
+            np.sum((points - p[:, None]) * d[:, None], axis=2) / np.sum(d * d, axis=1)[:, None], 0.0, 1.0
+        )
         gap = np.linalg.norm(points - p[:, None] - s[..., None] * d[:, None], axis=2) - radius
         least = min(least, float(gap.min()))
     return least
-
-
-def balance_offset(motion: Retargeted, robot: RobotModel) -> Array:
-    """Distance (T,) [m] of the zero-moment point from the support area; zero where no foot stands."""
-    tree = robot.tree
-    com = low_pass(tree.com(motion.joint_pos, motion.joint_rot), motion.fps, 6.0)
-    acc = velocity(velocity(com, motion.fps), motion.fps)
-    zmp = com[:, :2] - acc[:, :2] * (com[:, 2] / np.maximum(GRAVITY + acc[:, 2], 0.3 * GRAVITY))[:, None]
-    feet, heading = [], []
-    for sole in robot.soles:
-        p, r = tree.place(sole, motion.joint_pos, motion.joint_rot)
-        feet.append(p[:, :2])
-        heading.append(np.arctan2(r[:, 1, 0], r[:, 0, 0]))
-    shift = support_offset(
-        zmp, np.stack(feet, axis=1), np.stack(heading, axis=1), motion.contact, robot.foot_half_m
-    )
-    return np.linalg.norm(shift, axis=1)
 
 
 def _score(f: dict[str, float], strike: dict[str, Any]) -> float:
@@ -330,6 +308,7 @@ def fits(cut: Cut, config: CutConfig) -> bool:
         and cut.figures["velocity_violations_fraction"] == 0.0
         and cut.figures["penetration_fraction"] == 0.0
         and cut.figures["slide_m_s"] < 0.005
+        and cut.figures["imbalance_max_m"] < 0.12
         and cut.figures["racket_clearance_m"] > 0.0
     )
 
@@ -338,7 +317,10 @@ def choose(cuts: Iterable[Cut], config: CutConfig) -> list[Cut]:
     """The best strokes of each kind, spread over contact height, lateral reach and clips; named, in name order."""
     chosen: list[Cut] = []
     for kind, count in (("forehand", config.forehands), ("backhand", config.backhands)):
-        pool = sorted((c for c in cuts if c.kind == kind and fits(c, config)), key=lambda c: (c.figures["score"], c.source["clip"], c.source["strike_s"]))
+        pool = sorted(
+            (c for c in cuts if c.kind == kind and fits(c, config)),
+            key=lambda c: (c.figures["score"], c.source["clip"], c.source["strike_s"]),
+        )
         # Only the better half is looked at for variety.
         pool = pool[: max(3 * count, len(pool) // 2)]
         picked: list[Cut] = []

@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mocap.benchmark import synthetic_clip
+from mocap.bvh import parse_bvh, read_bvh
+from mocap.clip import Clip, ClipDataError, ClipError, ClipFormatError
+from mocap.rotations import matrix_from_euler, matrix_from_quat
+
+SMALL = """HIERARCHY
+ROOT Hips
+{
+  OFFSET 0 0 0
+  CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
+  JOINT Knee
+  {
+    OFFSET 0 -1 0
+    CHANNELS 3 Yrotation Xrotation Zrotation
+    End Site
+    {
+      OFFSET 0 -2 0
+    }
+  }
+}
+MOTION
+Frames: 2
+Frame Time: 0.02
+1 2 3 10 20 30 40 50 60
+1 2 3 10 20 30 40 50 60
+"""
+
+
+def parse(text: str, **options) -> Clip:
+    return parse_bvh(text.encode(), "file.bvh", **options)
+
+
+def test_round_trip(bvh_text: str):
+    clip, original = parse(bvh_text), synthetic_clip(2.0, 50.0)
+    columns = [original.joint_names.index(n) for n in clip.joint_names]
+    np.testing.assert_allclose(clip.positions(), original.positions()[:, columns], atol=1e-3)
+    assert clip.fps == 50.0
+
+
+def test_channels_are_applied_in_the_order_they_are_written():
+    clip = parse(SMALL)
+    r = matrix_from_quat(clip.rotations)
+    np.testing.assert_allclose(r[0, 0], matrix_from_euler("ZXY", np.deg2rad([10.0, 20.0, 30.0])), atol=1e-9)
+    np.testing.assert_allclose(r[0, 1], matrix_from_euler("YXZ", np.deg2rad([40.0, 50.0, 60.0])), atol=1e-9)
+    np.testing.assert_allclose(clip.translations[0], [[1, 2, 3], [0, -1, 0], [0, -2, 0]])
+
+
+def test_joints_with_six_channels_take_their_position_from_them():
+    text = SMALL.replace("CHANNELS 3 Yrotation", "CHANNELS 6 Xposition Yposition Zposition Yrotation")
+    text = text.replace("40 50 60", "7 8 9 40 50 60")
+    np.testing.assert_allclose(parse(text).translations[0, 1], [7, 8, 9])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: s.replace("\n", "\r\n"),
+        lambda s: s.replace("  ", "\t"),
+        lambda s: "\ufeff" + s,
+        lambda s: s.replace("ROOT", "root").replace("End Site", "end site").replace("rotation", "ROTATION"),
+        lambda s: s.replace("ROOT Hips\n{", "ROOT Hips {"),
+        lambda s: s.replace("Frames: 2", "Frames:\t2\n\n"),
+        lambda s: s + "\n\n",
+        lambda s: s.replace("End Site", "End Site Toe"),
+    ],
+)
+def test_dialects(change):
+    clip = parse(change(SMALL))
+    np.testing.assert_allclose(clip.rotations, parse(SMALL).rotations, atol=1e-12)
+    assert clip.joint_names[2].endswith("_end")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "says"),
+    [
+        ("HIERARCHY", "HELLO", ClipFormatError, "line 1.*not a BVH"),
+        ("OFFSET 0 -1 0", "OFFSET 0 -1", ClipFormatError, "line 8.*Knee"),
+        ("OFFSET 0 -1 0", "OFFSET 0 nan 0", ClipFormatError, "line 8.*Knee"),
+        ("CHANNELS 3 Y", "CHANNELS 4 Y", ClipFormatError, "line 9.*Knee.*channels"),
+        ("Yrotation Xrotation Zrotation", "Yrotation Wrotation Zrotation", ClipFormatError, "line 9.*Wrotation"),
+        ("    }\n", "", ClipFormatError, "still open"),
+        ("JOINT Knee", "JOINT Hips", ClipFormatError, "line 6.*second joint named Hips"),
+        ("MOTION", "", ClipFormatError, "line 17.*Frames"),
+        ("Frames: 2", "Frames: two", ClipFormatError, "line 17.*frame count"),
+        ("Frames: 2", "Frames: 3", ClipFormatError, "announces 3 frames but holds 2"),
+        ("0.02", "0", ClipDataError, "fps="),
+        ("0.02", "-1", ClipDataError, "fps="),
+        ("40 50 60\n1", "40 50\n1", ClipFormatError, "line 19.*frame 0 has 8 values"),
+        ("40 50 60\n1", "40 x 60\n1", ClipFormatError, 'line 19.*"x".*Knee'),
+        ("40 50 60\n1", "40 nan 60\n1", ClipDataError, "frame 0, joint Knee.*nan_frames"),
+        ("40 50 60\n1", "40 1e300 60\n1", ClipDataError, "frame 0, joint Knee"),
+        ("1 2 3 10 20 30 40 50 60\n", "", ClipDataError, "no frames"),
+    ],
+)
+def test_damage_is_named(old: str, new: str, error: type, says: str):
+    assert old in SMALL
+    with pytest.raises(error, match=f"(?s)file.bvh.*{says}"):
+        parse(SMALL.replace(old, new))
+
+
+def test_a_truncated_file_says_so():
+    for cut in range(0, len(SMALL) - 3, 7):
+        with pytest.raises(ClipError):
+            parse(SMALL[:cut])
+
+
+def test_nan_frames_can_be_filled():
+    text = SMALL.replace("Frames: 2", "Frames: 3") + "1 2 3 nan 20 30 40 50 60\n"
+    clip = parse(text, nan="interpolate")
+    assert clip.provenance["nan_frames"] == 1
+    np.testing.assert_allclose(clip.rotations[2], clip.rotations[1])
+
+
+def test_rate_can_be_overridden():
+    assert parse(SMALL.replace("0.02", "0"), fps=120.0).fps == 120.0
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ClipFormatError, match="cannot be read"):
+        read_bvh(tmp_path / "none.bvh")
+
+
+def test_deep_nesting_is_refused_quickly():
+    text = "HIERARCHY\nROOT a {\nOFFSET 0 0 0\n" + "".join(f"JOINT b{i} {{\nOFFSET 0 0 0\n" for i in range(5000))
+    with pytest.raises(ClipFormatError, match="joints"):
+        parse(text)
+
+
+PIECES = st.sampled_from(
+    [b"{", b"}", b"JOINT", b"End Site", b"CHANNELS 3 Xrotation", b"OFFSET", b"nan", b"1e400", b"-", b"\xff\xfe",
+     b"MOTION", b"Frames: 99999999999", b"Frame Time: inf", b"\n", b" ", b"\0", b"0"]
+)  # fmt: skip
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
+def test_mutated_files_give_a_clip_or_a_named_error(data):
+    raw = bytearray(SMALL.encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(raw)))
+        length = data.draw(st.integers(0, 30))
+        raw[at : at + length] = data.draw(st.one_of(PIECES, st.binary(max_size=8)))
+    try:
+        clip = parse_bvh(bytes(raw), "file.bvh")
+    except ClipError as error:
+        assert "file.bvh" in str(error)
+    else:
+        assert np.isfinite(clip.positions()).all()
