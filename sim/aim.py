@@ -82,7 +82,7 @@ def aim(
     radius = zeros + params.radius
     goal = by_component(target[..., 0], target[..., 1], radius)
     way = goal - ball_pos
-    distance = torch.hypot(way[..., 0], way[..., 1]).clamp(min=1e-3)
+    distance = torch.linalg.vector_norm(way[..., :2], dim=-1).clamp(min=1e-3)
     ahead = by_component(way[..., 0] / distance, way[..., 1] / distance, zeros)
     # Where along the way the net stands, and how high the ball shall be there.
     share = (ball_pos[..., 0] / (ball_pos[..., 0] - goal[..., 0] - 1e-9)).clamp(0.02, 0.98)

@@ -35,7 +35,8 @@ class Arc:
         index = node.floor().clamp(max=last - 1)
         u = node - index
         # By component, (3, M + 1, ...) and (3, T, ...), so that all arithmetic is on contiguous rows.
-        nodes, rates = self.pos.movedim(-1, 0), self.vel.movedim(-1, 0)
+        axis = self.pos.ndim - 1
+        nodes, rates = self.pos.movedim(axis, 0), self.vel.movedim(axis, 0)
         before = index.to(torch.int64).expand(3, *index.shape)
         after = before + 1
         p0, p1 = nodes.gather(1, before), nodes.gather(1, after)
@@ -62,7 +63,7 @@ class Arc:
         # A short hop between two nodes: rises from the height and is back before the next node.
         hops = (z[:-1] <= level) & (vz[:-1] > 0) & (z[1:] <= level)
         found = crosses | hops
-        index = found.to(torch.int8).argmax(dim=0, keepdim=True)
+        index = found.to(torch.int32).argmax(dim=0, keepdim=True)
         z0, z1 = z.gather(0, index)[0], z.gather(0, index + 1)[0]
         v0, v1 = vz.gather(0, index)[0] * self.h, vz.gather(0, index + 1)[0] * self.h
         c2, c3 = 3 * (z1 - z0) - 2 * v0 - v1, v0 + v1 - 2 * (z1 - z0)
@@ -91,7 +92,7 @@ def fly_arc(state: BallState, air: Aero, duration: Tensor, steps: int) -> Arc:
 
 def _stack(nodes: list[Tensor]) -> Tensor:
     """(..., 3) tensors as (M, ..., 3), contiguous by component."""
-    return torch.stack([node.movedim(-1, 0) for node in nodes], dim=1).movedim(0, -1)
+    return torch.stack([node.movedim(node.ndim - 1, 0) for node in nodes], dim=1).movedim(0, -1)
 
 
 @dataclass(frozen=True)
