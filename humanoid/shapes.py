@@ -21,8 +21,8 @@ def loft(
     *,
     exponent: float = 2.5,
     cap: float = 0.5,
-    rings: int = 14,
-    points: int = 28,
+    rings: int = 10,
+    points: int = 22,
 ) -> Mesh:
     """A smooth shell through superellipse cross-sections.
 
@@ -63,7 +63,7 @@ def cylinder(
     edge = min(bevel * radius, 0.45 * (end - start))
     radii = ((start, radius - edge), (start + edge, radius), (end - edge, radius), (end, radius - edge))
     rows = np.array([(t, *centre, r, r) for t, r in radii])
-    points = 36
+    points = 28
     angle = np.arange(points) * (2.0 * np.pi / points)
     local = np.empty((len(rows), points, 3))
     local[..., 0] = rows[:, None, 0]
@@ -75,7 +75,7 @@ def cylinder(
     return vertices, _tube_faces(len(rows), points)
 
 
-def elliptic_ring(half_x: float, half_y: float, in_plane: float, normal: float, points: int = 72) -> Mesh:
+def elliptic_ring(half_x: float, half_y: float, in_plane: float, normal: float, points: int = 60) -> Mesh:
     """A ring in the x-y plane around the origin: a racket's head, a headband.
 
     Args:
@@ -87,7 +87,7 @@ def elliptic_ring(half_x: float, half_y: float, in_plane: float, normal: float, 
     centre = np.stack([half_x * np.cos(around), half_y * np.sin(around), np.zeros(points)], axis=-1)
     outward = np.stack([half_y * np.cos(around), half_x * np.sin(around), np.zeros(points)], axis=-1)
     outward /= np.linalg.norm(outward, axis=-1, keepdims=True)
-    section = 12
+    section = 8
     angle = np.arange(section) * (2.0 * np.pi / section)
     vertices = centre[:, None] + in_plane * np.cos(angle)[:, None] * outward[:, None]
     vertices[..., 2] += normal * np.sin(angle)
@@ -171,7 +171,7 @@ def _cap(row: np.ndarray, cap: float) -> np.ndarray:
     """Rings that round off an end, from the end outward; ``cap`` is signed."""
     if cap == 0.0:
         return np.empty((0, 5))
-    angle = np.array([0.25, 0.5, 0.7, 0.85, 0.95]) * (np.pi / 2.0)
+    angle = np.array([0.35, 0.62, 0.82, 0.95]) * (np.pi / 2.0)
     result = np.tile(row, (len(angle), 1))
     result[:, 0] += cap * min(row[3], row[4]) * np.sin(angle)
     result[:, 3:] *= np.cos(angle)[:, None]

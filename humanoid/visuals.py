@@ -112,14 +112,14 @@ def _body_parts() -> list[tuple[str, str, str, Mesh]]:
         (-0.03, 0, 0.185, 0.07, 0.085),
     ]
     head = [(0.350, 0.0, 0, 0.044, 0.040), (0.375, 0.002, 0, 0.060, 0.053), (0.415, 0.0, 0, 0.068, 0.060)]
-    head += [(0.455, -0.004, 0, 0.062, 0.056), (0.475, -0.006, 0, 0.048, 0.044)]
+    head += [(0.448, -0.004, 0, 0.064, 0.058), (0.464, -0.006, 0, 0.057, 0.052)]
     visor = [
         (0.028, 0, 0.408, 0.047, 0.044),
         (0.055, 0, 0.407, 0.043, 0.041),
         (0.068, 0, 0.406, 0.033, 0.032),
     ]
-    band = elliptic_ring(0.0635, 0.0565, 0.0035, 0.0085)
-    band = (band[0] + np.array([-0.003, 0.0, 0.4545]), band[1])
+    band = elliptic_ring(0.0632, 0.0568, 0.0036, 0.0085)
+    band = (band[0] + np.array([-0.004, 0.0, 0.4515]), band[1])
     eyes = merged(
         *(
             loft("x", [(0.066, y, 0.409, 0.009, 0.004), (0.0765, y, 0.409, 0.008, 0.0035)], cap=0.3)
@@ -132,13 +132,13 @@ def _body_parts() -> list[tuple[str, str, str, Mesh]]:
         ("waist_yaw_link", "waist_motor", "joint", cylinder("z", 0.006, 0.036, 0.056)),
         ("waist_roll_link", "waist_joint", "joint", cylinder("x", -0.05, 0.05, 0.03)),
         (torso, "belly", "graphite", loft("z", belly, exponent=2.6, cap=0.2)),
-        (torso, "chest", "shell", loft("z", chest, exponent=3.0, cap=0.5, rings=22, points=40)),
+        (torso, "chest", "shell", loft("z", chest, exponent=3.0, cap=0.5, rings=16, points=32)),
         (torso, "chest_plate", "graphite", loft("x", plate, exponent=3.2, cap=0.25)),
         (torso, "backpack", "graphite", loft("x", pack, exponent=3.4, cap=0.2)),
         (torso, "shoulder_axle", "joint", cylinder("y", -0.102, 0.102, 0.030, (0.247, 0.004))),
         (torso, "neck", "joint", cylinder("z", 0.295, 0.36, 0.030)),
-        (torso, "head", "shell", loft("z", head, exponent=2.3, cap=0.55, rings=20, points=36)),
-        (torso, "visor", "visor", loft("x", visor, exponent=2.7, cap=0.35, rings=16, points=36)),
+        (torso, "head", "shell", loft("z", head, exponent=2.3, cap=0.62, rings=14, points=28)),
+        (torso, "visor", "visor", loft("x", visor, exponent=2.7, cap=0.35, rings=10, points=28)),
         (torso, "eyes", "eyes", eyes),
         (torso, "headband", "accent", band),
     ]
@@ -177,7 +177,7 @@ def _limb_parts() -> list[tuple[str, str, str, Mesh]]:
         (0.132, 0, -0.016, 0.030, 0.008),
     ]
     stripe = [(0.018, 0, 0.002, 0.0345, 0.0262), (0.046, 0, -0.003, 0.0362, 0.0212)]
-    cuff = [(0.0, 0, 0, 0.026, 0.026), (0.03, 0, 0, 0.029, 0.028)]
+    cuff = [(-0.004, 0, 0, 0.0295, 0.0295), (0.014, 0, 0, 0.0300, 0.0295)]
     shoulder = [
         (-0.088, 0.004, 0.0, 0.034, 0.035),
         (-0.045, 0, 0.006, 0.040, 0.040),
@@ -223,8 +223,8 @@ def _limb_parts() -> list[tuple[str, str, str, Mesh]]:
         ("hip_pitch_link", "hip_cap", "graphite", cylinder("y", 0.058, 0.068, 0.042)),
         ("hip_roll_link", "hip_roll_motor", "joint", cylinder("x", -0.058, 0.056, 0.044)),
         ("hip_roll_link", "hip_shell", "shell", loft("z", hip, exponent=2.6)),
-        ("hip_yaw_link", "hip_yaw_motor", "joint", cylinder("z", 0.0, 0.028, 0.053)),
-        ("hip_yaw_link", "thigh", "shell", loft("z", thigh, exponent=2.5, rings=18)),
+        ("hip_yaw_link", "hip_yaw_motor", "joint", cylinder("z", -0.004, 0.030, 0.044)),
+        ("hip_yaw_link", "thigh", "shell", loft("z", thigh, exponent=2.5, rings=13)),
         ("hip_yaw_link", "knee_motor", "joint", cylinder("y", -0.046, 0.050, 0.052, (-0.177, -0.078))),
         ("hip_yaw_link", "knee_cap", "accent", cylinder("y", 0.047, 0.0545, 0.034, (-0.177, -0.078))),
         (
@@ -233,11 +233,11 @@ def _limb_parts() -> list[tuple[str, str, str, Mesh]]:
             "graphite",
             cylinder("y", -0.051, -0.044, 0.034, (-0.177, -0.078)),
         ),
-        ("knee_link", "shin", "shell", loft("z", shin, exponent=2.4, rings=18)),
+        ("knee_link", "shin", "shell", loft("z", shin, exponent=2.4, rings=13)),
         ("knee_link", "shin_guard", "graphite", loft("z", guard, exponent=2.3)),
         ("ankle_pitch_link", "ankle_joint", "joint", cylinder("y", -0.029, 0.029, 0.021)),
         ("ankle_roll_link", "sole", "rubber", loft("z", sole, exponent=2.5, cap=0.0, rings=6, points=44)),
-        ("ankle_roll_link", "shoe", "shell", loft("x", shoe, exponent=2.3, cap=0.6, rings=18)),
+        ("ankle_roll_link", "shoe", "shell", loft("x", shoe, exponent=2.3, cap=0.6, rings=13)),
         ("ankle_roll_link", "shoe_stripe", "accent", loft("x", stripe, exponent=2.3, cap=0.02, rings=5)),
         ("shoulder_pitch_link", "shoulder_motor", "joint", cylinder("y", -0.012, 0.060, 0.037)),
         ("shoulder_roll_link", "shoulder", "accent", loft("z", shoulder, exponent=2.3, cap=0.6)),

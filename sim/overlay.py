@@ -123,7 +123,7 @@ class Overlay:
         area[:] = (area * (1.0 - mask) + np.array(PANEL, dtype=np.float32) * mask).astype(np.uint8)
 
     def text(self, picture, text: str, x: float, y: float, size: float, rgb: Rgb, weight: int = 400) -> None:
-        """Text with its baseline's left end at (x, y) [pixels]; ``size`` for 720 lines; changes the picture."""
+        """Text whose baseline starts at (x, y) [pixels]; ``size`` for 720 lines; changes the picture."""
         cv2.putText(picture, text, (round(x), round(y)), rgb, self._font, self._points(size), weight)
 
     def _points(self, size: float) -> int:

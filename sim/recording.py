@@ -74,7 +74,8 @@ class Recording:
         frames = len(self.qpos)
         if self.qpos.ndim not in (2, 3) or self.qpos.shape[-1] != QPOS_SIZE or self.num_robots < 1:
             raise RecordingError(
-                f"{source}: qpos has shape {self.qpos.shape}, expected (T, {QPOS_SIZE}) or (T, R, {QPOS_SIZE})"
+                f"{source}: qpos has shape {self.qpos.shape}, expected "
+                f"(T, {QPOS_SIZE}) or (T, R, {QPOS_SIZE})"
             )
         if frames < 1 or not 0 < self.fps < 1e4:
             raise RecordingError(f"{source}: needs a frame and a rate, has {frames} frames at {self.fps} Hz")

@@ -66,6 +66,8 @@ CAPTION_S = 1.5
 """How long a caption stays, [s]."""
 JUMP_SPEED = 90.0
 """A ball that moves faster between two frames is another ball, [m/s]."""
+CLOSE_REACH = 2.4
+"""Half the width of the region with shadows in close pictures, [m]."""
 IN_RGB = (1.0, 0.98, 0.75)
 OUT_RGB = (1.0, 0.35, 0.25)
 
@@ -152,16 +154,24 @@ def render(
             scene.pose(playback.qpos(t), ball, playback.target(t))
             if stadium:
                 view, shadow_center = playback.broadcast(t)
+                reach = 9.0
             else:
                 view, shadow_center = playback.portrait(t)
+                reach = CLOSE_REACH
             picture = np.ascontiguousarray(
                 renderer.draw(
-                    view, shadow_center=shadow_center, trail=playback.trail(t), marks=playback.marks(t)
+                    view,
+                    shadow_center=shadow_center,
+                    shadow_reach=reach,
+                    trail=playback.trail(t),
+                    marks=playback.marks(t),
                 )
             )
             if close_up and stadium:
                 near = playback.close_up(t)
-                small = renderer.draw(near, size=inset, shadow_center=near.at, trail=playback.trail(t))
+                small = renderer.draw(
+                    near, size=inset, shadow_center=near.at, shadow_reach=CLOSE_REACH, trail=playback.trail(t)
+                )
                 margin = round(24 * overlay.unit)
                 overlay.inset(picture, small, width - inset[0] - margin, margin)
             overlay.board(picture, playback.board(t))
@@ -239,7 +249,9 @@ def render_strip(
             qpos = playback.qpos(t)
             scene.pose(qpos)
             view, shadow_center = playback.portrait(t)
-            tile = np.ascontiguousarray(renderer.draw(view, shadow_center=shadow_center))
+            tile = np.ascontiguousarray(
+                renderer.draw(view, shadow_center=shadow_center, shadow_reach=CLOSE_REACH)
+            )
             label = f"{t - stroke.strike_s:+.2f} s" if stroke is not None else f"{t:.2f} s"
             overlay.tag(tile, "strike" if number == struck else label, 10, height - 34 * overlay.unit)
             if number == struck:

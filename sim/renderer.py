@@ -7,11 +7,11 @@ import numpy as np
 
 from sim.camera import View
 from sim.gl import create_context
-from sim.scene import BALL_RADIUS, BALL_RGBA, HIDDEN_GROUP, SUN, Scene
+from sim.scene import BALL_RADIUS, BALL_RGBA, HIDDEN_GROUP, Scene
 
 MIN_BALL_SHARE = 0.0048
-"""Smallest radius of the drawn ball over the picture's height: a true ball at the far baseline is three pixels
-wide in a 720p picture. Nearer than about 10 m it has its true size."""
+"""Smallest radius of the drawn ball over the picture's height: a true ball at the far baseline is three
+pixels wide in a 720p picture. Nearer than about 10 m it has its true size."""
 SHADOW_DISTANCE = 9.0
 """Distance of the shadow map's origin from the point in its middle, along the sunlight, [m]."""
 
@@ -62,6 +62,7 @@ class Renderer:
         shadow_center: np.ndarray | None = None,
         trail: np.ndarray | None = None,
         marks: list[tuple[np.ndarray, float, tuple[float, float, float]]] | None = None,
+        shadow_reach: float = 9.0,
         shadows: bool = True,
     ) -> np.ndarray:
         """Render the scene as it is posed.
@@ -69,9 +70,10 @@ class Renderer:
         Args:
             view: the camera.
             size: width and height, at most those of the renderer; None for these.
-            shadow_center: middle of the shadowed region (11 m around it), (3,), [m]; None: what is looked at.
+            shadow_center: middle of the region that has shadows, (3,), [m]; None: what is looked at.
             trail: earlier positions of the ball, oldest first, (n, 3), [m].
             marks: where the ball met the ground: (point (3,) [m], opacity 0–1, colour).
+            shadow_reach: half the width of that region, [m]; the smaller, the sharper.
             shadows: False leaves them out of this picture.
 
         Returns:
@@ -84,17 +86,19 @@ class Renderer:
         camera.lookat[:] = view.at
         camera.distance, camera.azimuth, camera.elevation = view.distance, view.azimuth, view.elevation
         centre = view.at if shadow_center is None else shadow_center
-        direction = np.asarray(SUN) / np.linalg.norm(SUN)
+        direction = data.light_xdir[self._sun]
         data.light_xpos[self._sun] = np.asarray(centre) - SHADOW_DISTANCE * direction
         self._gl.make_current()
+        self._context.shadowClip = shadow_reach
         drawn = self._drawn
         mujoco.mjv_updateScene(
             model, data, self._option, None, camera, mujoco.mjtCatBit.mjCAT_ALL.value, drawn
         )
         drawn.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = self._shadows and shadows
         drawn.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-        drawn.flags[mujoco.mjtRndFlag.mjRND_HAZE] = 1
-        self._enlarge_ball(view)
+        drawn.flags[mujoco.mjtRndFlag.mjRND_HAZE] = 0
+        drawn.flags[mujoco.mjtRndFlag.mjRND_FOG] = 1
+        self._prepare_geoms(view)
         if trail is not None and len(trail) > 1:
             self._add_trail(trail, view)
         for point, opacity, rgb in marks or ():
@@ -110,12 +114,15 @@ class Renderer:
         distance = float(np.linalg.norm(point - view.eye))
         return MIN_BALL_SHARE * 2.0 * np.tan(np.radians(view.fovy) / 2.0) * distance
 
-    def _enlarge_ball(self, view: View) -> None:
+    def _prepare_geoms(self, view: View) -> None:
+        """Enlarge the ball, and switch off the shadows that would be cut off."""
         for i in range(self._drawn.ngeom):
             geom = self._drawn.geoms[i]
-            if geom.objtype == mujoco.mjtObj.mjOBJ_GEOM and geom.objid == self.scene.ball_geom:
+            if geom.objtype != mujoco.mjtObj.mjOBJ_GEOM:
+                continue
+            geom.castshadow = self.scene.casts_shadow[geom.objid]
+            if geom.objid == self.scene.ball_geom:
                 geom.size[:] = max(BALL_RADIUS, self._apparent(geom.pos, view))
-                return
 
     def _new_geom(self):
         if self._drawn.ngeom >= self._drawn.maxgeom:
@@ -138,6 +145,8 @@ class Renderer:
             )
             mujoco.mjv_connector(geom, mujoco.mjtGeom.mjGEOM_CAPSULE.value, radius, trail[i], trail[i + 1])
             geom.emission = 0.6
+            geom.transparent = 1
+            geom.castshadow = 0
 
     def _add_mark(self, point: np.ndarray, opacity: float, rgb: tuple[float, float, float]) -> None:
         geom = self._new_geom()
@@ -146,9 +155,11 @@ class Renderer:
         mujoco.mjv_initGeom(
             geom,
             mujoco.mjtGeom.mjGEOM_CYLINDER.value,
-            np.array([0.13, 0.13, 0.002]),
+            np.array([0.13, 0.002, 0.0]),
             np.array([point[0], point[1], 0.006]),
             np.eye(3).ravel(),
             np.array([*rgb, opacity], dtype=np.float32),
         )
         geom.emission = 0.3
+        geom.transparent = 1
+        geom.castshadow = 0

@@ -6,15 +6,15 @@ bodies. Frame as in :mod:`sim.court`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import mujoco
 import numpy as np
 
 from humanoid.model import build_spec
-from humanoid.shapes import Mesh, bars, elliptic_ring
+from humanoid.shapes import Mesh, bars, elliptic_ring, loft, merged
 from humanoid.visuals import ACCENTS, Rgb, decorator
+from humanoid.visuals import GROUP as ROBOT_GROUP
 from sim import court
 
 BALL_RADIUS = 0.0335
@@ -37,11 +37,11 @@ HIDDEN_GROUP = 3
 class Look:
     """Colours of the scene, each channel in 0–1."""
 
-    court: Rgb = (0.105, 0.27, 0.50)
-    surround: Rgb = (0.155, 0.36, 0.30)
-    windscreen: Rgb = (0.045, 0.16, 0.135)
-    sky: Rgb = (0.30, 0.52, 0.80)
-    horizon: Rgb = (0.80, 0.88, 0.95)
+    court: Rgb = (0.12, 0.30, 0.56)
+    surround: Rgb = (0.19, 0.42, 0.36)
+    windscreen: Rgb = (0.09, 0.27, 0.235)
+    sky: Rgb = (0.22, 0.46, 0.80)
+    horizon: Rgb = (0.74, 0.84, 0.93)
     accents: tuple[Rgb, ...] = field(default_factory=lambda: tuple(ACCENTS.values()))
 
 
@@ -52,6 +52,9 @@ class Scene:
     Attributes:
         model, data: of MuJoCo; ``data`` is posed by :meth:`pose`.
         num_robots: robots in it.
+        ball_geom: the ball's geom.
+        casts_shadow: by geom, (ngeom,), bool. The ground, lines and fences cast none: it would be
+            cut off at the border of the region that has shadows.
     """
 
     model: mujoco.MjModel
@@ -79,6 +82,18 @@ class Scene:
         self._ball = int(self.model.body("ball").mocapid[0])
         self._target = int(self.model.body("target").mocapid[0])
         self.ball_geom = int(self.model.geom("ball").id)
+        names = (
+            "ball",
+            "net_band",
+            "net_twine",
+            "net_strap",
+            "net_post-1",
+            "net_post1",
+            "net_stick-1",
+            "net_stick1",
+        )
+        mine = np.array([self.model.geom(i).name in names for i in range(self.model.ngeom)])
+        self.casts_shadow = mine | (self.model.geom_group == ROBOT_GROUP)
 
     def robot_center(self, robot: int = 0) -> np.ndarray:
         """Pelvis position of a posed robot, (3,), [m]."""
@@ -118,8 +133,11 @@ def build_scene(
     visual.map.zfar = 12.0
     visual.map.shadowclip = 1.1
     visual.map.shadowscale = 1.0
-    visual.headlight.ambient = [0.34, 0.35, 0.37]
-    visual.headlight.diffuse = [0.16, 0.16, 0.16]
+    visual.map.fogstart = 3.6
+    visual.map.fogend = 9.0
+    visual.rgba.fog = [*look.horizon, 1.0]
+    visual.headlight.ambient = [0.27, 0.28, 0.30]
+    visual.headlight.diffuse = [0.26, 0.26, 0.26]
     visual.headlight.specular = [0.05, 0.05, 0.05]
     visual.rgba.haze = [*look.horizon, 1.0]
 
@@ -128,7 +146,7 @@ def build_scene(
         type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
         builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
         rgb1=look.sky,
-        rgb2=look.horizon,
+        rgb2=tuple(min(1.0, 1.35 * h) for h in look.horizon),
         width=256,
         height=256 * 6,
     )
@@ -136,15 +154,25 @@ def build_scene(
         name="sun",
         type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
         pos=[0, 0, 12],
-        dir=SUN,
+        dir=SUN if stadium else STUDIO_SUN,
         castshadow=shadow_size > 0,
-        diffuse=[0.62, 0.60, 0.56],
+        diffuse=[0.70, 0.67, 0.62],
         specular=[0.35, 0.35, 0.33],
         ambient=[0, 0, 0],
     )
+    spec.worldbody.add_light(
+        name="sky_light",
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        pos=[0, 0, 12],
+        dir=[-0.5, 0.55, -0.67],
+        castshadow=False,
+        diffuse=[0.20, 0.21, 0.23],
+        specular=[0.05, 0.05, 0.05],
+        ambient=[0, 0, 0],
+    )
     if stadium:
-        _add_court(spec, look)
         _add_net(spec)
+        _add_court(spec, look)
     else:
         _plain_floor(spec)
     _add_ball_and_target(spec)
@@ -161,8 +189,10 @@ def build_scene(
     return Scene(model, mujoco.MjData(model), num_robots)
 
 
-SUN = (0.38, -0.42, -0.82)
-"""Direction of the sunlight: an afternoon sun behind the near player's left shoulder."""
+SUN = (0.04, -0.55, -0.83)
+"""Direction of the sunlight on court: an afternoon sun on the near player's left."""
+STUDIO_SUN = (-0.45, 0.30, -0.84)
+"""Direction of the light on the plain floor: from a player's front and right."""
 
 
 def _grain(size: int = 256, strength: float = 0.05, seed: int = 7) -> np.ndarray:
@@ -209,13 +239,11 @@ def _plain_floor(spec: mujoco.MjSpec) -> None:
 def _add_court(spec: mujoco.MjSpec, look: Look) -> None:
     _ground_material(spec, "court", look.court, 0.5)
     _ground_material(spec, "surround", look.surround, 0.5)
-    _box(spec, "surround", (0, 0, -0.054), (40, 40, 0.05), material="surround")
-    half = (court.HALF_LENGTH, court.DOUBLES_HALF_WIDTH, 0.05)
-    _box(spec, "court", (0, 0, -0.05), half, material="court")
+    spec.add_material(name="line", rgba=(0.92, 0.93, 0.93, 1.0), specular=0.0, shininess=0.0, emission=0.1)
     for name, (start, end) in court.line_segments().items():
         width = BASELINE_WIDTH if "baseline" in name else LINE_WIDTH
         centre, size = _line_box(name, np.array(start), np.array(end), width)
-        _box(spec, f"line {name}", (*centre, -0.0095), (*size, 0.012), rgba=(0.93, 0.94, 0.94, 1.0))
+        _box(spec, f"line {name}", (*centre, -0.0095), (*size, 0.012), material="line")
     spec.add_material(name="windscreen", rgba=(*look.windscreen, 1.0), specular=0.0, shininess=0.0)
     spec.add_material(name="rail", rgba=(0.62, 0.66, 0.68, 1.0), specular=0.2, shininess=0.3)
     for sign in (-1, 1):
@@ -235,6 +263,29 @@ def _add_court(spec: mujoco.MjSpec, look: Look) -> None:
         )
         _box(spec, f"sidestop{sign}", (0, sign * SIDESTOP, 0.6), (BACKSTOP, 0.03, 0.6), material="windscreen")
         _box(spec, f"siderail{sign}", (0, sign * SIDESTOP, 1.22), (BACKSTOP, 0.04, 0.03), material="rail")
+    spec.add_material(name="trees", rgba=(0.20, 0.36, 0.20, 1.0), specular=0.0, shininess=0.0)
+    _mesh(spec, "trees", _trees(), "trees")
+    # Large things last: hidden pixels are then not shaded twice.
+    half = (court.HALF_LENGTH, court.DOUBLES_HALF_WIDTH, 0.05)
+    _box(spec, "court", (0, 0, -0.05), half, material="court")
+    _box(spec, "surround", (0, 0, -0.054), (90, 90, 0.05), material="surround")
+
+
+def _trees(seed: int = 3) -> Mesh:
+    """Rows of round crowns behind the fences, so that the court does not stand in a void."""
+    rng = np.random.default_rng(seed)
+    crowns = []
+    rows = [(np.array([30.0, -44.0]), np.array([30.0, 44.0]), 58)]
+    rows += [(np.array([-2.0, s * 21.0]), np.array([29.0, s * 27.0]), 26) for s in (-1.0, 1.0)]
+    rows += [(np.array([-29.0, -30.0]), np.array([-29.0, 30.0]), 40)]
+    for start, end, count in rows:
+        for share in (np.arange(count) + 0.5) / count:
+            x, y = start + share * (end - start) + rng.normal(scale=0.9, size=2)
+            tall, wide = rng.uniform(1.6, 3.0), rng.uniform(0.8, 1.5)
+            sections = [(0.0, x, y, 0.75 * wide, 0.75 * wide), (0.55 * tall, x, y, wide, wide)]
+            sections.append((0.85 * tall, x, y, 0.7 * wide, 0.7 * wide))
+            crowns.append(loft("z", sections, exponent=2.0, cap=0.5, rings=4, points=10))
+    return merged(*crowns)
 
 
 def _line_box(name: str, start: np.ndarray, end: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
@@ -257,7 +308,7 @@ def _net_outline() -> np.ndarray:
 
 def _add_net(spec: mujoco.MjSpec) -> None:
     outline = _net_outline()
-    spec.add_material(name="band", rgba=(0.95, 0.95, 0.94, 1.0), specular=0.1, shininess=0.1)
+    spec.add_material(name="band", rgba=(0.95, 0.95, 0.94, 1.0), specular=0.0, shininess=0.0, emission=0.25)
     spec.add_material(name="netting", rgba=(0.03, 0.035, 0.04, 0.34), specular=0.0, shininess=0.0)
     spec.add_material(name="twine", rgba=(0.04, 0.045, 0.05, 0.75), specular=0.0, shininess=0.0)
     spec.add_material(name="post", rgba=(0.06, 0.12, 0.11, 1.0), specular=0.4, shininess=0.5)
