@@ -7,7 +7,8 @@ from sim.ball import RPM, BallParams
 from sim.ball_ranges import BallRanges
 from sim.ball_sim import BallSim
 from sim.court import in_singles_court
-from sim.launcher import LEVELS, MISS, Launcher, LauncherConfig, Level
+from sim.launch_solver import MISS
+from sim.launcher import LEVELS, Launcher, LauncherConfig, Level
 
 N = 150
 
