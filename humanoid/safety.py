@@ -236,7 +236,7 @@ class SafetyMonitor:
         return result
 
 
-@dataclass(frozen=True)
+@dataclass
 class ShieldLimits:
     """What the shield allows.
 
@@ -411,7 +411,7 @@ class Fault:
     detail: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class GuardLimits:
     """When a measured state is a fault.
 
