@@ -17,12 +17,13 @@ def solve_arm(body: Body, side: str, chain: Chain, torso: Array, fps: float) -> 
     u = (np.swapaxes(torso, 1, 2) @ upper[..., None])[..., 0]
     f = (np.swapaxes(torso, 1, 2) @ fore[..., None])[..., 0]
     start = _arm_start(u, f, chain, fps)
-    # The start is the prior too: it holds the angles that the directions leave open (a straight or a sideways arm).
+    # The start is the prior too: it holds the angles that the directions leave open (a straight or a
+    # sideways arm).
     q = _point_arm(chain, u, f, start, start, np.full((len(u), 1), 0.05), 4)
     top = 0.5 * np.minimum(chain.tree.velocity[chain.columns], 30.0)
     for strength in (0.3, 0.6):
-        # Near those poses shoulder pitch and yaw turn against each other fast; there the path through the joints counts for
-        # more than the directions.
+        # Near those poses shoulder pitch and yaw turn against each other fast; there the path through the
+        # joints counts for more than the directions.
         speed = np.abs(velocity(q, fps) / top).max(axis=1)
         fast = np.clip(spread(speed, round(0.16 * fps)) - 0.8, 0.0, 1.0)
         if not fast.any():
@@ -37,7 +38,9 @@ def solve_arm(body: Body, side: str, chain: Chain, torso: Array, fps: float) -> 
 def _point_arm(
     chain: Chain, u: Array, f: Array, q: Array, prior: Array, weight: Array, iterations: int
 ) -> Array:
-    """Gauss-Newton on the directions of upper arm `u` and forearm `f` (T, 3), held to `prior` (T, 4) by `weight` (T, 1)."""
+    """Gauss-Newton on the directions of upper arm `u` and forearm `f` (T, 3), held to `prior` (T, 4) by
+    `weight` (T, 1).
+    """
     base = np.eye(3)[None]
     for _ in range(iterations):
         positions, rotations, wrist, _ = chain.forward(base, np.zeros((len(q), 3)), q)
@@ -60,7 +63,9 @@ def _point_arm(
 
 
 def _arm_start(u: Array, f: Array, chain: Chain, fps: float) -> Array:
-    """Closed form for an upper arm hanging along -z and a forearm along +x at zero angles, branches joined in time."""
+    """Closed form for an upper arm hanging along -z and a forearm along +x at zero angles, branches joined
+    in time.
+    """
     roll = np.arcsin(np.clip(u[:, 1], -1.0, 1.0))
     pitch = np.arctan2(-u[:, 0], -u[:, 2])
     # Pitch means nothing for an arm that points sideways: there it is carried over from its neighbours.

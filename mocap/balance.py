@@ -1,9 +1,10 @@
 """Move the root so that a motion could be balanced: zero-moment point over the feet.
 
-For a mass at the centre of mass c, height z, the zero-moment point is p = c - c̈ z / (g + z̈). Where p leaves the support area by
-Δp, the shift Δc of the centre of mass that brings it back solves Δc - τ² Δc̈ = Δp with τ² = z / g: the bounded solution is Δp
-smoothed by the kernel exp(-|t| / τ) / 2τ. The root is shifted by Δc, the legs are solved again with the feet where they were, and
-the whole is repeated, since the legs have mass too.
+For a mass at the centre of mass c, height z, the zero-moment point is p = c - c̈ z / (g + z̈). Where p
+leaves the support area by Δp, the shift Δc of the centre of mass that brings it back solves Δc - τ² Δc̈ =
+Δp with τ² = z / g: the bounded solution is Δp smoothed by the kernel exp(-|t| / τ) / 2τ. The root is
+shifted by Δc, the legs are solved again with the feet where they were, and the whole is repeated, since the
+legs have mass too.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def zero_moment_point(
 def support_error(
     robot: RobotModel, pos: Array, rot: Array, contact: np.ndarray, fps: float, margin_m: float
 ) -> Array:
-    """Shift (T, 2) [m] that would bring the zero-moment point `margin_m` inside the support area; zero in flight."""
+    """Shift (T, 2) [m] that would bring the zero-moment point `margin_m` inside the support area; zero in
+    flight.
+    """
     zmp, _ = zero_moment_point(robot.tree, pos, rot, fps)
     feet, heading = [], []
     for sole in robot.soles:
@@ -78,7 +81,8 @@ def rebalance(
     most_m: float = 0.1,
     iterations: int = 4,
 ) -> tuple[Array, Array]:
-    """Root positions (T, 3) and joint angles (T, n) of a motion whose feet stay and whose zero-moment point is over them.
+    """Root positions (T, 3) and joint angles (T, n) of a motion whose feet stay and whose zero-moment point
+    is over them.
 
     Args:
         robot: the robot.

@@ -1,4 +1,6 @@
-"""Speed of retargeting, on a made-up clip, and that clip: a player who marches on the spot and hits forehands."""
+"""Speed of retargeting, on a made-up clip, and that clip: a player who marches on the spot and hits
+forehands.
+"""
 
 from __future__ import annotations
 
@@ -42,9 +44,15 @@ _SKELETON: tuple[tuple[str, int, tuple[float, float, float]], ...] = (
 
 
 def synthetic_clip(
-    seconds: float = 10.0, fps: float = 100.0, *, name: str = "synthetic", march: bool = True, period_s: float = 3.0
+    seconds: float = 10.0,
+    fps: float = 100.0,
+    *,
+    name: str = "synthetic",
+    march: bool = True,
+    period_s: float = 3.0,
 ) -> Clip:
-    """A clip of known content: the feet stand where they stand, and every `period_s` the right hand hits a forehand toward +z.
+    """A clip of known content: the feet stand where they stand, and every `period_s` the right hand hits a
+    forehand toward +z.
 
     Args:
         seconds: duration.
@@ -108,7 +116,13 @@ def to_bvh(clip: Clip) -> str:
             return
         root = clip.parents[j] < 0
         channels = "6 Xposition Yposition Zposition " if root else "3 "
-        lines.extend([f"{pad}{'ROOT' if root else 'JOINT'} {clip.joint_names[j]}", f"{pad}{{", f"{pad}  OFFSET {offset}"])
+        lines.extend(
+            [
+                f"{pad}{'ROOT' if root else 'JOINT'} {clip.joint_names[j]}",
+                f"{pad}{{",
+                f"{pad}  OFFSET {offset}",
+            ]
+        )
         lines.append(f"{pad}  CHANNELS {channels}Zrotation Xrotation Yrotation")
         order.append(j)
         for child in np.flatnonzero(clip.parents == j):
@@ -135,7 +149,8 @@ def _zxy(q: Array) -> Array:
 
 
 def benchmark_retarget(seconds: float = 20.0, repeats: int = 3) -> float:
-    """Frames of robot motion a second on one core, from a clip in memory to a judged motion: the best of some repeats.
+    """Frames of robot motion a second on one core, from a clip in memory to a judged motion: the best of
+    some repeats.
 
     Reading the file is not in it (it is an order faster). Run it with one BLAS thread to speak of a core.
     """

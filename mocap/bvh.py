@@ -1,9 +1,9 @@
 """Read Biovision hierarchy (BVH) files.
 
-The dialects met in practice differ in channel order, in joints with six channels, in letter case, in `\\t` and CR line
-ends, in end sites with or without a name, and in frame counts that do not fit. Everything that is not understood is a
-`ClipFormatError` or a `ClipDataError` that names file, line and joint: a reader for files from strangers never raises
-anything else, and its work is bounded by the file's size.
+The dialects met in practice differ in channel order, in joints with six channels, in letter case, in `\\t`
+and CR line ends, in end sites with or without a name, and in frame counts that do not fit. Everything that
+is not understood is a `ClipFormatError` or a `ClipDataError` that names file, line and joint: a reader for
+files from strangers never raises anything else, and its work is bounded by the file's size.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ def read_bvh(path: str | Path, *, fps: float | None = None, nan: str = "error") 
     Args:
         path: the file.
         fps: frames a second, overriding the file's frame time.
-        nan: "error" refuses frames with NaN or infinite values; "interpolate" fills them from their neighbours and
-            counts them in `provenance["nan_frames"]`.
+        nan: "error" refuses frames with NaN or infinite values; "interpolate" fills them from their
+            neighbours and counts them in `provenance["nan_frames"]`.
 
     Returns:
-        The clip, in the file's own unit and axes. Euler angles in degrees, as BVH has them, become quaternions.
+        The clip, in the file's own unit and axes. Euler angles in degrees, as BVH has them, become
+        quaternions.
 
     Raises:
         ClipFormatError: unreadable, truncated or malformed file.
@@ -199,7 +200,8 @@ def _parse_hierarchy(lines: list[str], source: str) -> tuple[list[_Joint], int]:
                 if len(channels) < int(count) or None in channels:
                     raise fail(
                         i,
-                        f"joint {joint.name} announces {int(count)} channels but lists {' '.join(listed)[:80] or 'none'}",
+                        f"joint {joint.name} announces {int(count)} channels "
+                        f"but lists {' '.join(listed)[:80] or 'none'}",
                     )
                 if len(set(channels)) != len(channels):
                     raise fail(i, f"joint {joint.name} lists a channel twice: {' '.join(listed)}")
@@ -235,7 +237,9 @@ def _number(token: str) -> float | None:
 def _parse_motion(
     lines: list[str], motion_line: int, joints: list[_Joint], source: str
 ) -> tuple[Array, float, str]:
-    """The (frames, channels) table, the frame time [s], and a note when the announced frame count was wrong."""
+    """The (frames, channels) table, the frame time [s], and a note when the announced frame count was
+    wrong.
+    """
 
     def fail(i: int, what: str) -> ClipFormatError:
         return ClipFormatError(f"{source}, line {i + 1}: {what}")
@@ -285,7 +289,8 @@ def _parse_motion(
         if column is not None:
             raise fail(
                 first + n,
-                f'"{words[column][:40]}" is not a number (channel of joint {_owner(joints, column)}, frame {rows})',
+                f'"{words[column][:40]}" is not a number '
+                f"(channel of joint {_owner(joints, column)}, frame {rows})",
             )
         if len(words) != width:
             last = not any(later.strip() for later in body[n + 1 :])
@@ -333,7 +338,8 @@ def _check_values(
     if nan != "interpolate" or rows.all():
         raise ClipDataError(
             f"{source}: frame {frame}, joint {_owner(joints, int(column))} holds {values[frame, column]} "
-            f"({int(rows.sum())} of {len(values)} frames are like it); cut them out or set clean.nan_frames=interpolate"
+            f"({int(rows.sum())} of {len(values)} frames are like it); "
+            f"cut them out or set clean.nan_frames=interpolate"
         )
     good = np.flatnonzero(~rows)
     filled = values.copy()

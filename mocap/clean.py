@@ -10,8 +10,9 @@ from mocap.filters import runs, velocity
 from mocap.rotations import normalize
 from mocap.skeleton import SIDES, Body
 
-# Fastest believable speeds relative to the pelvis [m/s]: chosen, without a source, above the fastest of the clean clips tried
-# (wrists of 9 m/s in groundstrokes, 11 m/s in serves) and below the 20 to 30 m/s of their marker glitches.
+# Fastest believable speeds relative to the pelvis [m/s]: chosen, without a source, above the fastest of the
+# clean clips tried (wrists of 9 m/s in groundstrokes, 11 m/s in serves) and below the 20 to 30 m/s of their
+# marker glitches.
 LIMB_M_S = {"hand": 18.0, "wrist": 14.0, "ankle": 13.0, "toe": 14.0}
 OTHER_M_S = 10.0
 PELVIS_M_S = 8.0
@@ -19,7 +20,9 @@ PELVIS_M_S = 8.0
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A clean body and what was done: seconds cut off at the start, and which of the frames left (T,) were glitches."""
+    """A clean body and what was done: seconds cut off at the start, and which of the frames left (T,) were
+    glitches.
+    """
 
     body: Body
     trimmed_start_s: float
@@ -36,7 +39,8 @@ def clean(body: Body, *, trim_t_pose: bool = True, repair_glitches: bool = True)
 
 
 def t_pose_frames(body: Body) -> int:
-    """Number of frames at the start in which the body stands in a T-pose, plus the moment of leaving it; 0 if none.
+    """Number of frames at the start in which the body stands in a T-pose, plus the moment of leaving it; 0
+    if none.
 
     A clip that is nothing but a T-pose is left alone.
     """
@@ -61,7 +65,9 @@ def t_pose_frames(body: Body) -> int:
 
 
 def glitch_frames(body: Body) -> np.ndarray:
-    """Frames (T,) bool in which a point moves faster than a person can, with one frame around for the marker's way back."""
+    """Frames (T,) bool in which a point moves faster than a person can, with one frame around for the
+    marker's way back.
+    """
     bad = np.zeros(body.frames, dtype=bool)
     if body.frames < 3:
         return bad
@@ -85,7 +91,7 @@ def glitch_frames(body: Body) -> np.ndarray:
 
 
 def repair(body: Body, bad: np.ndarray) -> Body:
-    """Replace bad frames by cubic interpolation between the good ones around them; held at the clip's ends."""
+    """Replace bad frames by cubic interpolation between the good ones; held at the clip's ends."""
     if not bad.any() or bad.all():
         return body
     points = body.points.copy()

@@ -1,7 +1,7 @@
 """One motion-capture clip in one form, whatever file it came from.
 
-A reader (one file per format) gives a `Clip` in the file's own unit and axes, because files do not say what these are.
-`mocap.skeleton` finds the unit and the up axis from the body's proportions.
+A reader (one file per format) gives a `Clip` in the file's own unit and axes, because files do not say what
+these are. `mocap.skeleton` finds the unit and the up axis from the body's proportions.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ class Clip:
 
     Attributes:
         name: the clip's name (file stem).
-        joint_names: J names, parents before children, the root first; end sites are joints named "<parent>_end".
+        joint_names: J names, parents before children, the root first; end sites are joints named
+            "<parent>_end".
         parents: (J,) index of each joint's parent, -1 for the root.
         offsets: (J, 3) rest translation in the parent's frame.
         rotations: (T, J, 4) rotation of each joint in its parent's frame, w x y z, unit, continuous in time.
-        translations: (T, J, 3) translation of each joint in its parent's frame. Equal to `offsets` where a joint has no
-            position channels.
+        translations: (T, J, 3) translation of each joint in its parent's frame. Equal to `offsets` where a
+            joint has no position channels.
         fps: frames a second.
         provenance: where it came from and what was done to it; JSON-able.
     """
@@ -88,8 +89,8 @@ class Clip:
     def resampled(self, fps: float) -> Clip:
         """The clip at another rate: spherical interpolation of rotations, linear of translations.
 
-        Going down in rate, the rotations are taken at the nearest instants without averaging; smoothing belongs to the
-        retargeter, which knows the robot's bandwidth.
+        Going down in rate, the rotations are taken at the nearest instants without averaging; smoothing
+        belongs to the retargeter, which knows the robot's bandwidth.
         """
         if not np.isfinite(fps) or fps <= 0.0:
             raise ClipDataError(
@@ -116,7 +117,9 @@ class Clip:
         return replace(self, rotations=self.rotations[start:stop], translations=self.translations[start:stop])
 
     def content_hash(self) -> str:
-        """SHA-256 of the motion, blind to file name, comments and number formatting (values rounded to 1e-3)."""
+        """SHA-256 of the motion, blind to file name, comments and number formatting (values rounded to
+        1e-3).
+        """
         h = hashlib.sha256()
         h.update("\0".join(self.joint_names).encode())
         h.update(np.round(self.offsets, 3).astype(np.float32).tobytes())
@@ -137,12 +140,15 @@ def make_clip(
     fps: float,
     provenance: dict[str, Any],
 ) -> Clip:
-    """A checked `Clip`: consistent shapes, at least one frame, finite values, positive rate; else `ClipDataError`."""
+    """A checked `Clip`: consistent shapes, at least one frame, finite values, positive rate; else
+    `ClipDataError`.
+    """
     count = len(joint_names)
     where = provenance.get("file", name)
     if rotations.shape[1:] != (count, 4) or translations.shape != (*rotations.shape[:1], count, 3):
         raise ClipDataError(
-            f"{where}: arrays do not fit {count} joints: rotations {rotations.shape}, translations {translations.shape}"
+            f"{where}: arrays do not fit {count} joints: "
+            f"rotations {rotations.shape}, translations {translations.shape}"
         )
     if len(rotations) < 1:
         raise ClipDataError(f"{where}: the clip has no frames; nothing to retarget")
@@ -151,12 +157,13 @@ def make_clip(
             f"{where}: {fps} frames a second is not a usable rate; set fps=… to override the file"
         )
     for label, values in (("rotation", rotations), ("position", translations)):
-        bad = ~np.isfinite(values).all(axis=2)
+        bad = np.asarray(~np.isfinite(values).all(axis=2))
         if bad.any():
             frame, joint = np.argwhere(bad)[0]
             raise ClipDataError(
                 f"{where}: {label} of joint {joint_names[joint]} in frame {frame} is not finite "
-                f"({int(bad.any(axis=1).sum())} such frames); cut these frames or set clean.nan_frames=interpolate"
+                f"({int(bad.any(axis=1).sum())} such frames); "
+                f"cut these frames or set clean.nan_frames=interpolate"
             )
     return Clip(
         name, joint_names, parents, offsets, continuous(rotations), translations, float(fps), provenance

@@ -19,7 +19,9 @@ ConfigStore.instance().store(name="schema", node=AppConfig)
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="retarget")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point; exits with 0 when all clips were retargeted, 1 when any failed, 2 when nothing could be done."""
+    """Hydra's entry point; exits with 0 when all clips were retargeted, 1 when any failed, 2 when nothing
+    could be done.
+    """
     sys.exit(execute(config))
 
 

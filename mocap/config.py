@@ -14,13 +14,16 @@ class RetargetConfig:
     Attributes:
         fps: output rate [Hz]; the policies' control rate.
         cutoff_hz: bandwidth of the human motion that is kept, trunk and legs; arm_cutoff_hz: arms.
-        leg_stretch: longest hip–ankle distance as a fraction of the straight leg; below 1 the knees stay bent.
+        leg_stretch: longest hip–ankle distance as a fraction of the straight leg; below 1 the knees stay
+            bent.
         clearance_m: least height of a swing foot at mid-swing.
-        balance: 0 leaves the root where the human had it; 1 moves it so that the zero-moment point is over the feet.
+        balance: 0 leaves the root where the human had it; 1 moves it so that the zero-moment point is over
+            the feet.
         support_margin_m: how far inside the foot's edge the zero-moment point is brought.
         aim_racket: whether the racket wrist is turned toward the stroke.
         aim_window_s: time before and after a strike in which the racket face is aimed.
-        shot_yaw: direction in the clip's frame in which balls are hit [rad]; estimated from the strokes if not given.
+        shot_yaw: direction in the clip's frame in which balls are hit [rad]; estimated from the strokes if
+            not given.
     """
 
     fps: float = 50.0
@@ -43,7 +46,8 @@ class CutConfig:
         output: folder of the set; nothing is cut when not given.
         only: shell patterns of the clips (name without ending) that strokes are taken from; all if empty.
         before_s, after_s: least and most that is kept of the human's motion before and after the strike.
-        step_s: how long the step from and to the ready pose takes; step_height_m: how high the feet are lifted.
+        step_s: how long the step from and to the ready pose takes; step_height_m: how high the feet are
+            lifted.
         rest_s: how long the ready pose is held at both ends.
         forehands, backhands: how many of each are chosen.
         speed_m_s: least and greatest racket speed at the strike.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,7 +18,8 @@ class Footing:
 
     Attributes:
         contact: (T, 2) bool, left and right: the foot stands and may be held still.
-        position: (T, 2, 3) where a flat foot's ankle would be horizontally [m], and its lift above its own stance level [m].
+        position: (T, 2, 3) where a flat foot's ankle would be horizontally [m], and its lift above its own
+            stance level [m].
         heading: (T, 2) direction of the toes about the vertical [rad], unwrapped.
         pitch: (T, 2) heel lift of the foot against its flat attitude [rad], toes down positive.
         floor: floor height in the body's coordinates [m].
@@ -31,7 +33,9 @@ class Footing:
 
 
 def floor_height(body: Body) -> float:
-    """Height of the toes while they stand [m]: the median height of the slower, lower half of the slow toe samples."""
+    """Height of the toes while they stand [m]: the median height of the slower, lower half of the slow toe
+    samples.
+    """
     heights = []
     for side in SIDES:
         toe = body[f"{side}_toe"]
@@ -55,8 +59,8 @@ def find_footing(
 ) -> Footing:
     """Detect stance from the toes' speed and height and the foot's turning rate.
 
-    A foot on its toes counts as standing (the robot's foot is flat then); a foot that pivots does not, since a flat robot
-    foot cannot pivot without sliding: it is lifted and set down again.
+    A foot on its toes counts as standing (the robot's foot is flat then); a foot that pivots does not,
+    since a flat robot foot cannot pivot without sliding: it is lifted and set down again.
 
     Args:
         body: the human, smoothed, at the output rate.
@@ -141,7 +145,8 @@ def split_drifting(
     tolerance_rad: float = 0.4,
     step_s: float = 0.2,
 ) -> np.ndarray:
-    """Cut stances in which the foot creeps or turns: a small step is put where it has gone too far. Returns (T, 2) bool.
+    """Cut stances in which the foot creeps or turns: a small step is put where it has gone too far. Returns
+    (T, 2) bool.
 
     Args:
         contact: (T, 2) bool.
@@ -177,9 +182,9 @@ def lock_feet(
 ) -> tuple[Array, Array]:
     """Make foot paths still in stance and smooth between: positions (T, 2, 3) [m] and headings (T, 2) [rad].
 
-    In each stance, position and heading become their means over it and the lift becomes zero. In a swing the path keeps its
-    shape; the offsets to the neighbouring stances are blended in. A swing rises at least `clearance_m` (less when it is
-    short), so that no foot is dragged.
+    In each stance, position and heading become their means over it and the lift becomes zero. In a swing
+    the path keeps its shape; the offsets to the neighbouring stances are blended in. A swing rises at least
+    `clearance_m` (less when it is short), so that no foot is dragged.
 
     Args:
         position: (T, 2, 3) horizontal position and lift [m].
@@ -205,7 +210,7 @@ def lock_feet(
         path = raw.copy()
         for (a, b), (xy, direction) in zip(stances, held, strict=True):
             path[a:b] = [*xy, 0.0, direction]
-        edges = [(0, stances[0][0])] + [(s[1], t[0]) for s, t in zip(stances, stances[1:], strict=False)]
+        edges = [(0, stances[0][0])] + [(s[1], t[0]) for s, t in pairwise(stances)]
         edges.append((stances[-1][1], frames))
         for a, b in edges:
             if a >= b:
@@ -217,11 +222,13 @@ def lock_feet(
             h = smoothstep(t)[:, None]
             first = off if off is not None else land
             last = land if land is not None else off
-            assert first is not None and last is not None
+            if first is None or last is None:
+                continue
             path[a:b] = raw[a:b] + first * (1.0 - h) + last * h
             if a > 0 and b < frames:
                 bump = clearance_m * min(1.0, (b - a) / (0.2 * fps)) * 16.0 * (t * (1.0 - t)) ** 2
-                # Where the path itself rises steeply off the ground at the ends, the foot is still moving: ease it.
+                # Where the path itself rises steeply off the ground at the ends, the foot is still moving:
+                # ease it.
                 ease = smoothstep(np.minimum(t, 1.0 - t) * (b - a + 1.0) / (0.08 * fps))
                 path[a:b, 2] = np.maximum(path[a:b, 2] * ease, bump)
         path[:, 2] = np.maximum(path[:, 2], 0.0)
@@ -238,10 +245,11 @@ def lock_feet(
 def support_offset(
     point: Array, feet: Array, heading: Array, contact: np.ndarray, half: tuple[float, float]
 ) -> Array:
-    """How far a ground point is outside the support area: the shift (T, 2) [m] that would bring it in; zero in flight.
+    """How far a ground point is outside the support area: the shift (T, 2) [m] that would bring it in; zero
+    in flight.
 
-    The support area is taken as the segment between the centres of the standing feet, thickened by the foot's half length
-    and half width: smooth, and a little smaller than the true hull.
+    The support area is taken as the segment between the centres of the standing feet, thickened by the
+    foot's half length and half width: smooth, and a little smaller than the true hull.
 
     Args:
         point: (T, 2) the point (centre of mass or zero-moment point) [m].
@@ -250,8 +258,8 @@ def support_offset(
         contact: (T, 2) bool.
         half: half length and half width of the foot, shrunk by the wished margin [m].
     """
-    both = contact.all(axis=1)
-    one = contact.any(axis=1)
+    both = np.asarray(contact.all(axis=1))
+    one = np.asarray(contact.any(axis=1))
     left = contact[:, :1]
     a = np.where(left, feet[:, 0], feet[:, 1])
     b = np.where(both[:, None], feet[:, 1], a)

@@ -8,10 +8,11 @@ from mocap.rotations import Array
 
 
 def low_pass(x: Array, fps: float, cutoff_hz: float) -> Array:
-    """Zero-phase low-pass of (T, ...): a fourth-order Butterworth's magnitude, applied in the frequency domain.
+    """Zero-phase low-pass of (T, ...): a fourth-order Butterworth's magnitude, applied in the frequency
+    domain.
 
-    The ends are continued by point reflection, so that position and velocity there are kept. At half the frame rate or
-    above the signal is returned as it is.
+    The ends are continued by point reflection, so that position and velocity there are kept. At half the
+    frame rate or above the signal is returned as it is.
     """
     frames = len(x)
     if frames < 4 or cutoff_hz >= 0.5 * fps:
@@ -32,7 +33,9 @@ def low_pass(x: Array, fps: float, cutoff_hz: float) -> Array:
 
 
 def resample_cubic(x: Array, fps_in: float, fps_out: float) -> Array:
-    """(T, ...) at `fps_in` to (N, ...) at `fps_out`, by cubic Hermite interpolation with central-difference slopes."""
+    """(T, ...) at `fps_in` to (N, ...) at `fps_out`, by cubic Hermite interpolation with central-difference
+    slopes.
+    """
     frames = len(x)
     if frames < 2 or abs(fps_in - fps_out) < 1e-9:
         return np.array(x, dtype=float)

@@ -1,23 +1,26 @@
 """Kinematics of a Pinocchio model for many frames at once.
 
-Pinocchio's Python calls cost about 10 µs each, which caps a frame-by-frame retargeter near a hundred frames a second. Here the
-joint placements, axes, limits and masses are read from the Pinocchio model once, and positions and Jacobians of whole clips
-are computed as array operations. A test holds this against Pinocchio's own algorithms.
+Pinocchio's Python calls cost about 10 µs each, which caps a frame-by-frame retargeter near a hundred frames
+a second. Here the joint placements, axes, limits and masses are read from the Pinocchio model once, and
+positions and Jacobians of whole clips are computed as array operations. A test holds this against
+Pinocchio's own algorithms.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pinocchio as pin
 
 from mocap.rotations import Array
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame fixed to a joint: index of the joint (0 = root), position (3,) and rotation (3, 3) in the joint's frame."""
+    """A frame fixed to a joint: index of the joint (0 = root), position (3,) and rotation (3, 3) in the
+    joint's frame.
+    """
 
     joint: int
     position: Array
@@ -27,7 +30,8 @@ class Frame:
 class Tree:
     """A floating-base robot of revolute joints about coordinate axes, evaluated for T frames at once.
 
-    Joint 0 is the root (the floating base); joints 1 … n are the actuated joints in the model's order, parents first.
+    Joint 0 is the root (the floating base); joints 1 … n are the actuated joints in the model's order,
+    parents first.
 
     Attributes:
         joint_names: names of joints 1 … n.
@@ -40,7 +44,7 @@ class Tree:
         ValueError: the model has no free-flyer base, or a joint that is not revolute about a coordinate axis.
     """
 
-    def __init__(self, model: pin.Model) -> None:
+    def __init__(self, model: Any) -> None:
         self.model = model
         names = [str(n) for n in model.names]
         if model.njoints < 2 or model.joints[1].shortname() != "JointModelFreeFlyer":
@@ -96,7 +100,9 @@ class Tree:
         return Frame(joint, np.array(f.placement.translation), np.array(f.placement.rotation))
 
     def step(self, j: int, rotation: Array, position: Array, angle: Array) -> tuple[Array, Array]:
-        """World rotation (T, 3, 3) and position (T, 3) of joint `j`, from those of its parent and its angle (T,) [rad]."""
+        """World rotation (T, 3, 3) and position (T, 3) of joint `j`, from those of its parent and its angle
+        (T,) [rad].
+        """
         p = position + rotation @ self.positions[j]
         r = rotation if self.fixed[j] else rotation @ self.rotations[j]
         return turn(r, int(self.axes[j]), angle), p
@@ -130,7 +136,9 @@ class Tree:
 
 
 def turn(r: Array, axis: int, angle: Array) -> Array:
-    """Rotations (T, 3, 3) turned by `angle` (T,) about their own coordinate axis: two columns are mixed, one is kept."""
+    """Rotations (T, 3, 3) turned by `angle` (T,) about their own coordinate axis: two columns are mixed,
+    one is kept.
+    """
     c, s = np.cos(angle)[..., None], np.sin(angle)[..., None]
     j, k = (axis + 1) % 3, (axis + 2) % 3
     out = np.empty(np.broadcast_shapes(r.shape, (*np.shape(angle), 3, 3)))

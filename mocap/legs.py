@@ -61,7 +61,8 @@ class Legs:
             wished[:, 2] = start[:, 2]
             shift, root_pos = wished - root_pos, wished
             if refine:
-                # Where a standing foot still could not be reached flat, its place and heading are moved by what is left.
+                # Where a standing foot still could not be reached flat, its place and heading are moved by
+                # what is left.
                 self._move_stances(error + shift[:, None], turned)
         self.lift = np.zeros((len(q), 2))
         for _ in range(3):
@@ -106,7 +107,8 @@ class Legs:
 
     def _move_stances(self, error: Array, turned: Array) -> None:
         """Move each stance by its largest leftover, and the swings beside it with it."""
-        assert self.sole is not None and self.heading is not None
+        assert self.sole is not None
+        assert self.heading is not None
         moved, heading = self.sole.copy(), self.heading.copy()
         for n in range(2):
             for a, b in runs(self.footing.contact[:, n]):
@@ -143,7 +145,8 @@ class Legs:
     ) -> tuple[Array, Array]:
         """Solve both legs; returns the soles' position error (T, 2, 3) [m] and heading error (T, 2) [rad]."""
         robot = self.robot
-        assert self.sole is not None and self.heading is not None
+        assert self.sole is not None
+        assert self.heading is not None
         error = np.zeros((len(q), 2, 3))
         turned = np.zeros((len(q), 2))
         for n in range(2):
@@ -174,7 +177,8 @@ class Legs:
             guess = self.guess[n]
             if guess is None:
                 guess = leg_start(robot, n, root_pos, root_rot, ankle, target_rot)
-            # Flat comes first in stance, place second, heading last: a knee that leans out turns the toes out.
+            # Flat comes first in stance, place second, heading last: a knee that leans out turns the toes
+            # out.
             weight = np.where(stance[:, None], [3.0, 3.0, 0.15], [0.1, 0.1, 0.05])
             calm = np.zeros((len(q), 6))
             calm[~stance, 2] = 0.05
@@ -182,7 +186,8 @@ class Legs:
                 chain, root_rot, root_pos, guess, target, target_rot, weight, calm, np.zeros(6)
             )
             if settle:
-                # Where a swinging leg is pressed against its limits the solution jumps: there it keeps to its smooth path.
+                # Where a swinging leg is pressed against its limits the solution jumps: there it keeps to
+                # its smooth path.
                 speed = np.abs(velocity(solution, self.config.fps)).max(axis=1)
                 fast = low_pass(spread(np.clip(speed / 10.0 - 0.8, 0.0, 1.0), 4), self.config.fps, 6.0).clip(
                     0.0, 1.0
@@ -240,7 +245,8 @@ def leg_start(
 def solve_legs(
     robot: RobotModel, root_pos: Array, root_rot: Array, soles: Array, heading: Array, q: Array
 ) -> Array:
-    """Write into `q` (T, n) the leg angles that put flat soles where they are wished; returns the error (T, 2) [m].
+    """Write into `q` (T, n) the leg angles that put flat soles where they are wished; returns the error (T,
+    2) [m].
 
     Args:
         robot: the robot.
@@ -275,7 +281,8 @@ def track_feet(
     fps: float = 50.0,
     stretch: float = 0.985,
 ) -> tuple[Array, Array]:
-    """Solve the legs again for another root path with the soles where they were: root (T, 3), lowered if need be, and q (T, n).
+    """Solve the legs again for another root path with the soles where they were: root (T, 3), lowered if
+    need be, and q (T, n).
 
     Args:
         robot: the robot.
@@ -314,7 +321,9 @@ def track_feet(
 
 
 def envelope(drop: Array, fps: float, half_s: float = 0.12) -> Array:
-    """A smooth curve above `drop` (T,): running maximum, then running mean over the same window of ±`half_s`."""
+    """A smooth curve above `drop` (T,): running maximum, then running mean over the same window of
+    ±`half_s`.
+    """
     half = max(1, round(half_s * fps))
     padded = np.pad(drop, half, mode="edge")
     top = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1).max(axis=1)
@@ -335,15 +344,16 @@ def solve_pose(
     iterations: int = 12,
     tolerance: float = 1e-5,
 ) -> Array:
-    """Gauss-Newton to a tip pose with joint limits as an active set; frames that have converged are left alone.
+    """Gauss-Newton to a tip pose with joint limits as an active set; frames that have converged are left
+    alone.
 
     Args:
         chain: six joints.
         base_rot, base_pos: (T, 3, 3), (T, 3) pose of the chain's base.
         q: (T, 6) start.
         target, target_rot: (T, 3), (T, 3, 3) wished tip pose.
-        rotation_weight: (T, 3) metres per radian about the world axes: how much of the position is given up for orientation
-            at a limit.
+        rotation_weight: (T, 3) metres per radian about the world axes: how much of the position is given up
+            for orientation at a limit.
         calm: (T, 6) weights that draw the joints to `prior` (6,) or (T, 6) [m/rad].
     """
     q = np.clip(q, chain.lower, chain.upper)

@@ -125,20 +125,22 @@ def read_clip(path: Path, config: AppConfig) -> Clip:
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"{path}: unknown ending {path.suffix}; files ending in {', '.join(READERS)} are read")
+        raise InputError(
+            f"{path}: unknown ending {path.suffix}; files ending in {', '.join(READERS)} are read"
+        )
     return reader(path, fps=config.fps, nan=config.clean.nan_frames)
 
 
-def process(clip: Clip, name: str, config: AppConfig, robot: RobotModel, mapping: Mapping | None = None) -> Processed:
+def process(
+    clip: Clip, name: str, config: AppConfig, robot: RobotModel, mapping: Mapping | None = None
+) -> Processed:
     """Map, clean, retarget and judge one clip.
 
     Raises:
         ClipError: unknown skeleton, no plausible unit, or too short a clip.
     """
     body = to_body(clip, mapping=mapping, unit_m=config.unit_m, up=config.up)
-    cleaned = clean(
-        body, trim_t_pose=config.clean.trim_t_pose, repair_glitches=config.clean.repair_glitches
-    )
+    cleaned = clean(body, trim_t_pose=config.clean.trim_t_pose, repair_glitches=config.clean.repair_glitches)
     if cleaned.body.frames < 5 or (cleaned.body.frames - 1) / cleaned.body.fps < 0.2:
         raise ClipError(f"{clip.provenance.get('file', name)}: too short to retarget ({clip.frames} frames)")
     result = retarget(cleaned.body, robot, config.retarget, config.hand)
@@ -245,7 +247,9 @@ def _one(
         return ClipReport(clip=name, error=str(e)), None
     except (ValueError, ArithmeticError, np.linalg.LinAlgError) as e:
         # A clip that no rule foresaw must not stop the others; the message says that it is ours to mend.
-        return ClipReport(clip=name, error=f"{path}: retargeting failed ({type(e).__name__}: {e}); please report it"), None
+        return ClipReport(
+            clip=name, error=f"{path}: retargeting failed ({type(e).__name__}: {e}); please report it"
+        ), None
     report = made.report
     digest = made.provenance["content_sha256"]
     report.duplicate_of = seen.setdefault(digest, name)
@@ -257,7 +261,9 @@ def _one(
     try:
         made.result.motion(name, made.provenance).save(target)
     except OSError as e:
-        raise InputError(f"{target}: cannot be written ({e.strerror}); what was written before is kept") from None
+        raise InputError(
+            f"{target}: cannot be written ({e.strerror}); what was written before is kept"
+        ) from None
     report.motion = target.relative_to(output).as_posix()
     report.frames_per_s = round(len(made.result.q) / max(time.perf_counter() - start, 1e-9), 1)
     return report, made
@@ -285,6 +291,7 @@ def line(report: ClipReport, made: Processed | None) -> str:
         extras.append(f"{len(report.strokes)} strokes")
     tail = f" ({', '.join(extras)})" if extras else ""
     return (
-        f"{report.clip}: {report.frames} frames at {report.fps_in:g} Hz, unit {report.unit_m:g} m, {report.up} up, "
+        f"{report.clip}: {report.frames} frames at {report.fps_in:g} Hz, "
+        f"unit {report.unit_m:g} m, {report.up} up, "
         f"{report.skeleton}: {made.quality.line()}, {report.frames_per_s:.0f} frames/s{tail}"
     )

@@ -23,7 +23,8 @@ class Quality:
     Attributes:
         slide_m_s: mean horizontal speed of the soles in stance [m/s].
         penetration_fraction: fraction of frames with a sole more than 1 cm under the ground.
-        float_fraction: fraction of stance frames (each foot counts) with the sole more than 2 cm over the ground.
+        float_fraction: fraction of stance frames (each foot counts) with the sole more than 2 cm over the
+            ground.
         direction_error_deg: mean angle between the human's and the robot's limb bones and trunk [deg].
         limit_violations: number of joint samples outside the position limits.
         velocity_violations_fraction: fraction of joint samples faster than the joint's velocity limit.
@@ -79,7 +80,9 @@ def assess(motion: Retargeted, robot: RobotModel) -> Quality:
 
 
 def direction_errors(motion: Retargeted, robot: RobotModel) -> Array:
-    """Angles (T, 9) [rad] between human and robot: thighs, shanks, upper arms, forearms (left, right), trunk."""
+    """Angles (T, 9) [rad] between human and robot: thighs, shanks, upper arms, forearms (left, right),
+    trunk.
+    """
     tree, body, pos = robot.tree, motion.body, motion.joint_pos
     errors = []
     for n, side in enumerate(SIDES):
@@ -106,7 +109,7 @@ def _angle(a: Array, b: Array) -> Array:
 
 
 def _wrist_correlation(motion: Retargeted, robot: RobotModel) -> float:
-    """Mean over axes of the correlation of wrist paths about the chest, right hand; 1 for a motionless arm."""
+    """Correlation of the right wrist's path about its shoulder, all axes; 1 for a motionless arm."""
     tree, body = robot.tree, motion.body
     human = body["right_wrist"] - body["right_shoulder"]
     mine = (

@@ -1,7 +1,8 @@
 """Turn the racket wrist so that a stroke meets the ball with a square face.
 
-Motion capture of tennis seldom has the racket, and hand markers say little about it. What a stroke needs is known: at the strike
-the string bed faces the way the racket moves, the racket lies across that way, and away from the strike the wrist is relaxed.
+Motion capture of tennis seldom has the racket, and hand markers say little about it. What a stroke needs is
+known: at the strike the string bed faces the way the racket moves, the racket lies across that way, and
+away from the strike the wrist is relaxed.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
     from mocap.config import RetargetConfig
     from mocap.robot import RobotModel
 
-# How much the racket's tip is pulled to the side of the body and how far it may point up or down from level at the strike.
+# How much the racket's tip is pulled to the side of the body and how far it may point up or down from level
+# at the strike.
 SIDE_PULL = 0.5
 TIP_RISE = (0.2, 0.5)
 
 
 def wrist_angles(relative: Array, fix: Array) -> Array:
-    """Wrist roll, pitch, yaw (T, 3) for racket rotations (T, 3, 3) relative to the forearm; `fix` is the racket in the hand."""
+    """Wrist roll, pitch, yaw (T, 3) for racket rotations (T, 3, 3) relative to the forearm; `fix` is the
+    racket in the hand.
+    """
     w = relative @ fix.T
     pitch = np.arcsin(np.clip(w[:, 0, 2], -1.0, 1.0))
     yaw = np.arctan2(-w[:, 0, 1], w[:, 0, 0])
@@ -66,10 +70,11 @@ def aim_racket(
     strokes: list[HumanStroke],
     iterations: int = 6,
 ) -> None:
-    """Write the right wrist's angles into `q` (T, n), so that the racket face is square to its way around each strike.
+    """Write the right wrist's angles into `q` (T, n), so that the racket face is square to its way around
+    each strike.
 
-    The racket's velocity depends on how the wrist turns, so the aim is repeated a few times. Strokes of the left hand are left
-    alone: the robot's racket is in the right.
+    The racket's velocity depends on how the wrist turns, so the aim is repeated a few times. Strokes of the
+    left hand are left alone: the robot's racket is in the right.
     """
     tree = robot.tree
     names = tuple(f"right_wrist_{a}_joint" for a in ("roll", "pitch", "yaw"))
@@ -150,7 +155,8 @@ def _racket_path(robot: RobotModel, q: Array, base: Array, origin: Array) -> Arr
 
 
 def face_normal(attitude: Array, speed: Array, frame: int) -> tuple[Array, float]:
-    """The hitting face's outward normal (3,) at a frame, and its sign: +1 if it is the racket's own z, -1 for the back.
+    """The hitting face's outward normal (3,) at a frame, and its sign: +1 if it is the racket's own z, -1
+    for the back.
 
     Args:
         attitude: (T, 3, 3) racket rotations.

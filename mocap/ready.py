@@ -15,7 +15,9 @@ from mocap.rotations import Array, axis_angle_from_matrix, axis_matrix, matrix_f
 
 @dataclass(frozen=True)
 class Pose:
-    """One instant: root position (3,), rotation (3, 3), joint angles (n,), sole centres (2, 3) and headings (2,)."""
+    """One instant: root position (3,), rotation (3, 3), joint angles (n,), sole centres (2, 3) and headings
+    (2,).
+    """
 
     root_pos: Array
     root_rot: Array
@@ -25,7 +27,8 @@ class Pose:
 
 
 def ready_pose(robot: RobotModel, xy: Array, yaw: float = 0.0) -> Pose:
-    """The robot's ready pose (`humanoid.joints.READY_JOINT_POS`), upright, facing `yaw` [rad], soles flat on the ground.
+    """The robot's ready pose (`humanoid.joints.READY_JOINT_POS`), upright, facing `yaw` [rad], soles flat
+    on the ground.
 
     Args:
         robot: the robot.
@@ -69,18 +72,19 @@ def step_between(
     velocity_b: tuple[Array, Array, Array] | None = None,
     clearance_m: float = 0.03,
 ) -> tuple[Array, Array, Array, np.ndarray]:
-    """Frames of a motion that goes from pose `a`, at rest, to just before pose `b`, with one step of each foot.
+    """Frames of a motion that goes from pose `a`, at rest, to just before pose `b`, with one step of each
+    foot.
 
-    The foot with the longer way steps first, the other follows; a foot that is in place already stays. Root and upper body
-    follow cubic curves that arrive with the velocity of `b`.
+    The foot with the longer way steps first, the other follows; a foot that is in place already stays. Root
+    and upper body follow cubic curves that arrive with the velocity of `b`.
 
     Args:
         robot: the robot.
         a, b: poses with both feet flat on the ground.
         frames: number of frames N, the first is `a`.
         fps: frames a second.
-        velocity_b: root velocity (3,) [m/s], root angular velocity in the root's frame (3,) and joint velocities (n,)
-            [rad/s] at `b`; at rest when not given.
+        velocity_b: root velocity (3,) [m/s], root angular velocity in the root's frame (3,) and joint
+            velocities (n,) [rad/s] at `b`; at rest when not given.
         clearance_m: height of the steps.
 
     Returns:

@@ -2,13 +2,16 @@
 
 The way of a clip, each step over all frames as array operations:
 
-1. the human's points are resampled and smoothed; contacts are found; everything is scaled by the ratio of leg lengths;
-2. pelvis and torso orientation give root and waist; what the waist cannot do, the pelvis does;
-3. feet are locked in stance (`mocap.contacts`), the root is lowered where a leg would not reach, stances are moved where
-   an ankle could not stay flat, and the legs are solved by damped Gauss-Newton with an active set for joint limits;
+1. the human's points are resampled and smoothed; contacts are found; everything is scaled by the ratio of
+leg lengths; 2. pelvis and torso orientation give root and waist; what the waist cannot do, the pelvis does;
+3. feet are locked in stance (`mocap.contacts`), the root is lowered where a leg would not reach, stances
+are moved where
+   an ankle could not stay flat, and the legs are solved by damped Gauss-Newton with an active set for joint
+   limits;
 4. arms follow the directions of upper arm and forearm: closed form for a start, then Gauss-Newton;
 5. the racket wrist is aimed (`mocap.racket`);
-6. the root is shifted so that the zero-moment point of the moving robot stays near its feet, and the legs are solved again.
+6. the root is shifted so that the zero-moment point of the moving robot stays near its feet, and the legs
+are solved again.
 """
 
 from __future__ import annotations
@@ -143,9 +146,11 @@ def retarget(
 
 
 def _held(robot: RobotModel, legs: Legs, pos: Array, rot: Array) -> np.ndarray:
-    """Contacts (T, 2) that a foot of the robot really keeps: in place within 5 mm, flat within 0.03 rad, at rest.
+    """Contacts (T, 2) that a foot of the robot really keeps: in place within 5 mm, flat within 0.03 rad, at
+    rest.
 
-    Feet are held one frame longer than they are said to stand, so that a foot never moves while it is said to stand.
+    Feet are held one frame longer than they are said to stand, so that a foot never moves while it is said
+    to stand.
     """
     assert legs.sole is not None
     contact = legs.footing.contact.copy()

@@ -88,7 +88,9 @@ class RobotModel:
 
     @staticmethod
     def g1() -> RobotModel:
-        """The G1 with its racket, from `humanoid.kinematics`; read the shared instance from `default_robot`."""
+        """The G1 with its racket, from `humanoid.kinematics`; read the shared instance from
+        `default_robot`.
+        """
         corners = np.array(FOOT_CORNERS)
         half = 0.5 * np.ptp(corners, axis=0)
         return RobotModel.build(

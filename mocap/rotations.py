@@ -1,17 +1,23 @@
-"""Batched rotation algebra on numpy arrays. Quaternions are (..., 4) in the order w, x, y, z; matrices (..., 3, 3)."""
+"""Batched rotation algebra on numpy arrays. Quaternions are (..., 4) in the order w, x, y, z; matrices
+(..., 3, 3).
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 _AXES = {"X": 0, "Y": 1, "Z": 2}
 
 
 def normalize(v: Array, fallback: tuple[float, ...] = (1.0, 0.0, 0.0)) -> Array:
-    """Unit vectors along the last axis; vectors shorter than 1e-9 become `fallback`. Shape (..., 3) → (..., 3)."""
+    """Unit vectors along the last axis; vectors shorter than 1e-9 become `fallback`. Shape (..., 3) → (...,
+    3).
+    """
     n = np.linalg.norm(v, axis=-1, keepdims=True)
     return np.where(n > 1e-9, v / np.maximum(n, 1e-9), np.asarray(fallback, dtype=float))
 
@@ -31,7 +37,9 @@ def axis_matrix(axis: str, angle: Array) -> Array:
 
 
 def matrix_from_euler(order: str, angles: Array) -> Array:
-    """Product of rotations in the written order, as BVH means it: "ZXY" is R_z R_x R_y. `angles` (..., 3) [rad]."""
+    """Product of rotations in the written order, as BVH means it: "ZXY" is R_z R_x R_y. `angles` (..., 3)
+    [rad].
+    """
     r = axis_matrix(order[0], angles[..., 0])
     for n in range(1, len(order)):
         r = r @ axis_matrix(order[n], angles[..., n])
@@ -63,11 +71,14 @@ def axis_angle_from_matrix(r: Array) -> Array:
 
 
 def quat_from_matrix(r: Array) -> Array:
-    """Unit quaternions (..., 4) w, x, y, z of rotation matrices (..., 3, 3), w not forced positive (see `continuous`)."""
+    """Unit quaternions (..., 4) w, x, y, z of rotation matrices (..., 3, 3), w not forced positive (see
+    `continuous`).
+    """
     m = r.reshape(-1, 3, 3)
     d = np.stack([m[:, 0, 0], m[:, 1, 1], m[:, 2, 2]], axis=1)
     trace = d.sum(axis=1)
-    # Four ways to write the quaternion; the one with the largest pivot is well conditioned (Shepperd's method).
+    # Four ways to write the quaternion; the one with the largest pivot is well conditioned (Shepperd's
+    # method).
     pivots = np.concatenate([trace[:, None], d], axis=1)
     best = pivots.argmax(axis=1)
     q = np.empty((len(m), 4))
@@ -111,7 +122,9 @@ def matrix_from_quat(q: Array) -> Array:
 
 
 def continuous(q: Array) -> Array:
-    """Flip signs along the first axis so that neighbours lie on the same hemisphere; the first has w ≥ 0. (T, ..., 4)."""
+    """Flip signs along the first axis so that neighbours lie on the same hemisphere; the first has w ≥ 0.
+    (T, ..., 4).
+    """
     if not len(q):
         return q.copy()
     dots = np.sum(q[1:] * q[:-1], axis=-1)
@@ -120,7 +133,9 @@ def continuous(q: Array) -> Array:
 
 
 def slerp(q: Array, index: Array) -> Array:
-    """Spherical interpolation of (T, ..., 4) at fractional frame numbers `index` (N,); (N, ..., 4), unit length."""
+    """Spherical interpolation of (T, ..., 4) at fractional frame numbers `index` (N,); (N, ..., 4), unit
+    length.
+    """
     lo = np.clip(np.floor(index).astype(int), 0, max(len(q) - 2, 0))
     hi = np.minimum(lo + 1, len(q) - 1)
     t = (index - lo).reshape(-1, *([1] * (q.ndim - 1)))
@@ -138,7 +153,9 @@ def slerp(q: Array, index: Array) -> Array:
 
 
 def frame_from(primary: Array, secondary: Array, order: str = "zy") -> Array:
-    """Right-handed frames (..., 3, 3) whose axis `order[0]` is along `primary` and `order[1]` as near `secondary` as it can."""
+    """Right-handed frames (..., 3, 3) whose axis `order[0]` is along `primary` and `order[1]` as near
+    `secondary` as it can.
+    """
     i, j = _AXES[order[0].upper()], _AXES[order[1].upper()]
     k = 3 - i - j
     sign = 1.0 if (j - i) % 3 == 1 else -1.0

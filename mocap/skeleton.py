@@ -1,7 +1,8 @@
 """From a clip's own joints to a human body: named points in metres, z up.
 
-Which joint is which stands in mapping files (`mocap/skeletons/*.yaml`): a new skeleton needs a file, not code. Unit and up
-axis are guessed from the body's proportions, because files do not say them, and may be overridden.
+Which joint is which stands in mapping files (`mocap/skeletons/*.yaml`): a new skeleton needs a file, not
+code. Unit and up axis are guessed from the body's proportions, because files do not say them, and may be
+overridden.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ POINTS = REQUIRED + OPTIONAL
 
 # Units met in mocap files [m]. 0.056444 is the unit of CMU's original files (1/0.45 inch).
 UNITS_M = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254, "foot": 0.3048, "cmu": 0.0254 / 0.45}
-# Hip to ankle along the bones of an adult [m]: mean 0.80, and the range accepted for any person (Drillis & Contini: thigh
-# 0.245 + shank 0.246 of a stature of 1.3 to 2.1 m).
+# Hip to ankle along the bones of an adult [m]: mean 0.80, and the range accepted for any person (Drillis &
+# Contini: thigh 0.245 + shank 0.246 of a stature of 1.3 to 2.1 m).
 LEG_M = 0.80
 LEG_RANGE_M = (0.60, 1.10)
 
@@ -45,13 +46,17 @@ _FOLDER = Path(__file__).parent / "skeletons"
 
 @dataclass(frozen=True)
 class Mapping:
-    """Which joints of a skeleton are which points of a body: for each point, the joint names that may stand for it."""
+    """Which joints of a skeleton are which points of a body: for each point, the joint names that may stand
+    for it.
+    """
 
     name: str
     points: dict[str, tuple[str, ...]]
 
     def resolve(self, joint_names: tuple[str, ...]) -> tuple[dict[str, int], list[str]]:
-        """Joint index per point, and the required points with no joint. Exact names first, then blind to case."""
+        """Joint index per point, and the required points with no joint. Exact names first, then blind to
+        case.
+        """
         exact = {n: i for i, n in enumerate(joint_names)}
         lower = {n.lower(): i for i, n in reversed(list(enumerate(joint_names)))}
         found: dict[str, int] = {}
@@ -116,7 +121,7 @@ def load_mapping(path: str | Path) -> Mapping:
     missing = [p for p in REQUIRED if p not in points]
     if unknown or missing:
         raise SkeletonError(
-            f"{path}: {'unknown points ' + ', '.join(unknown) if unknown else 'missing points ' + ', '.join(missing)}; "
+            f"{path}: {'unknown' if unknown else 'missing'} points {', '.join(unknown or missing)}; "
             f"a body has {', '.join(POINTS)}"
         )
     return Mapping(path.stem, {p: tuple(v) if isinstance(v, list) else (str(v),) for p, v in points.items()})
@@ -147,7 +152,8 @@ def find_mapping(clip: Clip, mappings: Iterable[Mapping] | None = None) -> Mappi
     if missing:
         shown = ", ".join(clip.joint_names[:12]) + (" …" if len(clip.joint_names) > 12 else "")
         raise SkeletonError(
-            f"{clip.provenance.get('file', clip.name)}: unknown skeleton (joints {shown}). The nearest mapping, "
+            f"{clip.provenance.get('file', clip.name)}: unknown skeleton (joints {shown}). "
+            f"The nearest mapping, "
             f"{mapping.name}, finds no joint for {', '.join(missing[:6])}{' …' if len(missing) > 6 else ''}. "
             f"Write a mapping file like mocap/skeletons/{mapping.name}.yaml and give it as skeleton=FILE"
         )
@@ -176,7 +182,8 @@ def guess_unit(leg_length: float, clip_name: str = "clip") -> float:
 
 
 def guess_up(points: Array, names: tuple[str, ...]) -> str:
-    """The file's up axis ("x", "-x", "y" …): the one along which the neck is above the ankles most of the time.
+    """The file's up axis ("x", "-x", "y" …): the one along which the neck is above the ankles most of the
+    time.
 
     Args:
         points: (T, P, 3) body points in the file's axes.
@@ -228,7 +235,8 @@ def to_body(
     found, missing = mapping.resolve(clip.joint_names)
     if missing:
         raise SkeletonError(
-            f"{clip.provenance.get('file', clip.name)}: the mapping {mapping.name} finds no joint for {', '.join(missing)}"
+            f"{clip.provenance.get('file', clip.name)}: "
+            f"the mapping {mapping.name} finds no joint for {', '.join(missing)}"
         )
     names = tuple(p for p in POINTS if p in found)
     points = clip.positions()[:, [found[p] for p in names]]

@@ -10,12 +10,14 @@ from mocap.filters import low_pass, velocity
 from mocap.rotations import Array, normalize
 from mocap.skeleton import Body
 
-# Hand speeds that count as a strike, relative to the player's own size: a wrist passes 3.2 m/s in hardly any other motion of
-# a match than a stroke. Chosen on the players of the Caldas series, whose groundstrokes peak between 4 and 9 m/s.
+# Hand speeds that count as a strike, relative to the player's own size: a wrist passes 3.2 m/s in hardly
+# any other motion of a match than a stroke. Chosen on the players of the Caldas series, whose groundstrokes
+# peak between 4 and 9 m/s.
 STRIKE_M_S = 3.2
 # Two strikes of one player are at least this far apart [s].
 APART_S = 0.9
-# Wrists nearer than this (for a leg of 0.8 m) hold one racket: 0.1 to 0.2 m in two-handed backhands, over 0.35 m otherwise.
+# Wrists nearer than this (for a leg of 0.8 m) hold one racket: 0.1 to 0.2 m in two-handed backhands, over
+# 0.35 m otherwise.
 TOGETHER_M = 0.27
 
 
@@ -41,10 +43,11 @@ class HumanStroke:
 
 
 def shot_direction(strokes: list[HumanStroke]) -> Array | None:
-    """Unit vector (2,) toward the other side of the court, from all strokes of a clip; None without groundstrokes.
+    """Unit vector (2,) toward the other side of the court, from all strokes of a clip; None without
+    groundstrokes.
 
-    The wrist moves that way at the strike of a forehand; in a backhand it is already turning outward when it is fastest, by
-    about 0.3 rad (players of the Caldas series, who all hit one way).
+    The wrist moves that way at the strike of a forehand; in a backhand it is already turning outward when
+    it is fastest, by about 0.3 rad (players of the Caldas series, who all hit one way).
     """
     ways = []
     for s in strokes:
@@ -63,7 +66,9 @@ def shot_direction(strokes: list[HumanStroke]) -> Array | None:
 
 
 def torso_axes(body: Body) -> tuple[Array, Array]:
-    """Horizontal unit vectors (T, 3) forward and to the left of the chest, from the line through the shoulders."""
+    """Horizontal unit vectors (T, 3) forward and to the left of the chest, from the line through the
+    shoulders.
+    """
     left = body["left_shoulder"] - body["right_shoulder"]
     left = normalize(left * [1.0, 1.0, 0.0])
     forward = np.cross(left, [0.0, 0.0, 1.0])
@@ -73,7 +78,8 @@ def torso_axes(body: Body) -> tuple[Array, Array]:
 def find_strokes(body: Body, hand: str | None = None) -> list[HumanStroke]:
     """Strokes in time order, from the peaks of the wrist's speed.
 
-    The wrist's speed peaks slightly before a ball is met; the retargeter moves the strike to the peak of the racket's speed.
+    The wrist's speed peaks slightly before a ball is met; the retargeter moves the strike to the peak of
+    the racket's speed.
 
     Args:
         body: the human, cleaned and smoothed.
@@ -88,7 +94,7 @@ def find_strokes(body: Body, hand: str | None = None) -> list[HumanStroke]:
         paths[side] = path
         speeds[side] = np.linalg.norm(velocity(path, fps), axis=1)
     together = np.linalg.norm(paths["left"] - paths["right"], axis=1) < TOGETHER_M * body.leg_m / 0.8
-    forward, left = torso_axes(body)
+    _, left = torso_axes(body)
     if hand is None:
         hand = _racket_hand(speeds, paths, together, left, fps)
     speed, path = speeds[hand], paths[hand]
@@ -106,8 +112,8 @@ def find_strokes(body: Body, hand: str | None = None) -> list[HumanStroke]:
         if path[i, 2] > shoulder + 0.1 * body.leg_m:
             kind = "overhead"
         else:
-            # A forehand starts on the hand's own side and sweeps across to the other; a backhand the other way round.
-            # A right hand on its own side has side_m < 0; around -0.2 the two kinds meet.
+            # A forehand starts on the hand's own side and sweeps across to the other; a backhand the other
+            # way round. A right hand on its own side has side_m < 0; around -0.2 the two kinds meet.
             kind = "forehand" if across - 3.0 * (side_m + 0.2) > 0.0 else "backhand"
         start, end = _extent(speed, i, fps)
         horizontal = v[i, :2] / max(float(np.linalg.norm(v[i, :2])), 1e-9)
@@ -135,7 +141,9 @@ def _racket_hand(
 
 
 def _peaks(speed: Array, least: float, apart: int) -> list[int]:
-    """Local maxima above `least`, the higher first, none within `apart` frames of a higher one; in time order."""
+    """Local maxima above `least`, the higher first, none within `apart` frames of a higher one; in time
+    order.
+    """
     inner = np.flatnonzero((speed[1:-1] >= speed[:-2]) & (speed[1:-1] > speed[2:])) + 1
     if not len(inner):
         return []

@@ -1,7 +1,8 @@
 """Cut single strokes out of retargeted clips, judge which a robot can best learn, and write them as a set.
 
-A stroke in the set is turned so that balls are hit toward +x, starts with its root above the origin, and stands on the ground at
-z = 0. It starts and ends in one common ready pose facing +x; a step of each foot leads into the human's motion and out of it.
+A stroke in the set is turned so that balls are hit toward +x, starts with its root above the origin, and
+stands on the ground at z = 0. It starts and ends in one common ready pose facing +x; a step of each foot
+leads into the human's motion and out of it.
 """
 
 from __future__ import annotations
@@ -70,7 +71,6 @@ def cut_strokes(
         clip: the clip's name.
         spoiled: (T,) bool, frames that were repaired; strokes that contain one are left out.
     """
-    fps = motion.fps
     way = shot_direction(motion.strokes)
     cuts = []
     for s in motion.strokes:
@@ -84,7 +84,9 @@ def cut_strokes(
 
 
 def _span(motion: Retargeted, stroke: HumanStroke, config: CutConfig) -> tuple[int, int] | None:
-    """Where to cut [a, b): the calmest moments with both feet standing in the allowed ranges; None if there are none."""
+    """Where to cut [a, b): the calmest moments with both feet standing in the allowed ranges; None if there
+    are none.
+    """
     fps = motion.fps
     both = motion.contact.all(axis=1)
     # Both feet must have stood for two frames, so that the step in ends at rest.
@@ -257,7 +259,9 @@ def with_ready_pose(
 
 
 def _clearance(robot: RobotModel, centre: Array, attitude: Array, pos: Array) -> float:
-    """Least distance of the racket (points on its axis) to the legs and the head's place, less their thickness [m]."""
+    """Least distance of the racket (points on its axis) to the legs and the head's place, less their
+    thickness [m].
+    """
     points = centre[:, None] + attitude[:, None, :, 0] * np.linspace(-0.35, 0.15, 5)[None, :, None]
     least = np.inf
     tree = robot.tree
@@ -277,7 +281,9 @@ def _clearance(robot: RobotModel, centre: Array, attitude: Array, pos: Array) ->
 
 
 def _score(f: dict[str, float], strike: dict[str, Any]) -> float:
-    """How hard the stroke will be for the robot: a weighted sum, the lower the better. The weights are judgement."""
+    """How hard the stroke will be for the robot: a weighted sum, the lower the better. The weights are
+    judgement.
+    """
     return (
         10.0 * f["imbalance_m"]
         + 3.0 * f["imbalance_max_m"]
@@ -297,7 +303,9 @@ def _score(f: dict[str, float], strike: dict[str, Any]) -> float:
 
 
 def fits(cut: Cut, config: CutConfig) -> bool:
-    """Whether a stroke meets the thresholds: speed, height, aim, no racket in the legs, no velocity violations."""
+    """Whether a stroke meets the thresholds: speed, height, aim, no racket in the legs, no velocity
+    violations.
+    """
     s = cut.strike
     return (
         config.speed_m_s[0] <= s["speed_m_s"] <= config.speed_m_s[1]
@@ -314,7 +322,9 @@ def fits(cut: Cut, config: CutConfig) -> bool:
 
 
 def choose(cuts: Iterable[Cut], config: CutConfig) -> list[Cut]:
-    """The best strokes of each kind, spread over contact height, lateral reach and clips; named, in name order."""
+    """The best strokes of each kind, spread over contact height, lateral reach and clips; named, in name
+    order.
+    """
     chosen: list[Cut] = []
     for kind, count in (("forehand", config.forehands), ("backhand", config.backhands)):
         pool = sorted(
@@ -378,7 +388,7 @@ def write_set(folder: Path, cuts: list[Cut], about: dict[str, Any]) -> Path:
             path.unlink()
     manifest = {
         **about,
-        "frame": "x toward the opponent, y to the left, z up; origin on the ground under the root's start; metres, seconds",
+        "frame": "x toward the opponent, y left, z up; origin on the ground under the root's start; m, s",
         "strokes": [
             {
                 "name": c.name,

@@ -60,5 +60,7 @@ def test_left_and_right_are_mirror_images(body: Body, robot: RobotModel):
     mirror = np.array([1.0, -1.0, 1.0])
     torso = np.tile(np.eye(3), (FRAMES, 1, 1))
     left = solve_arm(arm_body(body, "left", upper, fore), "left", robot.arms[0], torso, FPS)
-    right = solve_arm(arm_body(body, "right", upper * mirror, fore * mirror), "right", robot.arms[1], torso, FPS)
+    right = solve_arm(
+        arm_body(body, "right", upper * mirror, fore * mirror), "right", robot.arms[1], torso, FPS
+    )
     np.testing.assert_allclose(right, left * [1.0, -1.0, -1.0, 1.0], atol=0.01)

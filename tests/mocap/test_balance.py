@@ -30,10 +30,10 @@ def test_leaning_is_brought_back_with_the_feet_in_place(robot: RobotModel):
     pose = ready_pose(robot, np.zeros(2))
     frames = 100
     root, rot, q = (np.repeat(x[None], frames, axis=0) for x in (pose.root_pos, pose.root_rot, pose.q))
-    root = root + [0.0, 0.0, -0.03]
+    root = root + np.array([0.0, 0.0, -0.03])
     from mocap.legs import solve_legs
 
-    lean = root + [0.13, 0.0, 0.0]
+    lean = root + np.array([0.13, 0.0, 0.0])
     contact = np.ones((frames, 2), dtype=bool)
     soles, heading = (np.repeat(x[None], frames, axis=0) for x in (pose.soles, pose.heading))
     q = q.copy()

@@ -82,7 +82,12 @@ def test_dialects(change):
         ("OFFSET 0 -1 0", "OFFSET 0 -1", ClipFormatError, "line 8.*Knee"),
         ("OFFSET 0 -1 0", "OFFSET 0 nan 0", ClipFormatError, "line 8.*Knee"),
         ("CHANNELS 3 Y", "CHANNELS 4 Y", ClipFormatError, "line 9.*Knee.*channels"),
-        ("Yrotation Xrotation Zrotation", "Yrotation Wrotation Zrotation", ClipFormatError, "line 9.*Wrotation"),
+        (
+            "Yrotation Xrotation Zrotation",
+            "Yrotation Wrotation Zrotation",
+            ClipFormatError,
+            "line 9.*Wrotation",
+        ),
         ("    }\n", "", ClipFormatError, "still open"),
         ("JOINT Knee", "JOINT Hips", ClipFormatError, "line 6.*second joint named Hips"),
         ("MOTION", "", ClipFormatError, "line 17.*Frames"),
@@ -126,14 +131,16 @@ def test_missing_file(tmp_path):
 
 
 def test_deep_nesting_is_refused_quickly():
-    text = "HIERARCHY\nROOT a {\nOFFSET 0 0 0\n" + "".join(f"JOINT b{i} {{\nOFFSET 0 0 0\n" for i in range(5000))
+    text = "HIERARCHY\nROOT a {\nOFFSET 0 0 0\n" + "".join(
+        f"JOINT b{i} {{\nOFFSET 0 0 0\n" for i in range(5000)
+    )
     with pytest.raises(ClipFormatError, match="joints"):
         parse(text)
 
 
 PIECES = st.sampled_from(
-    [b"{", b"}", b"JOINT", b"End Site", b"CHANNELS 3 Xrotation", b"OFFSET", b"nan", b"1e400", b"-", b"\xff\xfe",
-     b"MOTION", b"Frames: 99999999999", b"Frame Time: inf", b"\n", b" ", b"\0", b"0"]
+    [b"{", b"}", b"JOINT", b"End Site", b"CHANNELS 3 Xrotation", b"OFFSET", b"nan", b"1e400", b"-",
+     b"\xff\xfe", b"MOTION", b"Frames: 99999999999", b"Frame Time: inf", b"\n", b" ", b"\0", b"0"]
 )  # fmt: skip
 
 
@@ -148,6 +155,7 @@ def test_mutated_files_give_a_clip_or_a_named_error(data):
     try:
         clip = parse_bvh(bytes(raw), "file.bvh")
     except ClipError as error:
-        assert "file.bvh" in str(error)
-    else:
-        assert np.isfinite(clip.positions()).all()
+        if "file.bvh" not in str(error):
+            raise
+        return
+    assert np.isfinite(clip.positions()).all()

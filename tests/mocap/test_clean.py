@@ -40,7 +40,9 @@ def test_a_jumping_marker_is_counted_and_repaired(body: Body):
     points[300:303, wrist] += [0.5, 0.3, 0.0]
     cleaned = clean(replace(body, points=points))
     assert 3 <= cleaned.glitches.sum() <= 8
-    assert np.linalg.norm(cleaned.body.points[300:303, wrist] - body.points[300:303, wrist], axis=1).max() < 0.01
+    assert (
+        np.linalg.norm(cleaned.body.points[300:303, wrist] - body.points[300:303, wrist], axis=1).max() < 0.01
+    )
 
 
 def test_fast_strokes_are_no_glitches(body: Body):

@@ -42,4 +42,6 @@ def test_make_clip_names_joint_and_frame(clip: Clip, bad: float):
 
 def test_make_clip_refuses_an_unusable_rate(clip: Clip):
     with pytest.raises(ClipDataError, match="rate"):
-        make_clip("x", clip.joint_names, clip.parents, clip.offsets, clip.rotations, clip.translations, 0.0, {})
+        make_clip(
+            "x", clip.joint_names, clip.parents, clip.offsets, clip.rotations, clip.translations, 0.0, {}
+        )

@@ -21,7 +21,7 @@ def test_the_floor_is_under_the_toes(smooth: Body):
 
 @pytest.mark.parametrize("height", [-0.3, 0.5])
 def test_the_floor_moves_with_the_body(smooth: Body, height: float):
-    moved = replace(smooth, points=smooth.points + [0.0, 0.0, height])
+    moved = replace(smooth, points=smooth.points + np.array([0.0, 0.0, height]))
     assert floor_height(moved) == pytest.approx(floor_height(smooth) + height, abs=1e-9)
     assert (find_footing(moved).contact == find_footing(smooth).contact).all()
 

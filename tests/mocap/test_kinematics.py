@@ -77,4 +77,6 @@ def test_damped_steps_minimise():
     jacobian, residual = RNG.normal(size=(5, 6, 4)), RNG.normal(size=(5, 6))
     step = solve_damped(jacobian, residual, 1e-12)
     for k in range(5):
-        np.testing.assert_allclose(step[k], -np.linalg.lstsq(jacobian[k], residual[k], rcond=None)[0], atol=1e-6)
+        np.testing.assert_allclose(
+            step[k], -np.linalg.lstsq(jacobian[k], residual[k], rcond=None)[0], atol=1e-6
+        )

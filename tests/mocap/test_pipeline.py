@@ -8,10 +8,25 @@ from mocap.clip import ClipError
 from mocap.config import AppConfig
 from mocap.pipeline import ClipReport, InputError, choose_mapping, find_clips, run
 
-CONTRACT = (
-    "clip ok error frames fps_in unit_m trimmed_start_s glitch_frames duplicate_of slide_m_s penetration_fraction "
-    "float_fraction direction_error_deg limit_violations velocity_violations_fraction frames_per_s strokes"
-).split()
+CONTRACT = [
+    "clip",
+    "ok",
+    "error",
+    "frames",
+    "fps_in",
+    "unit_m",
+    "trimmed_start_s",
+    "glitch_frames",
+    "duplicate_of",
+    "slide_m_s",
+    "penetration_fraction",
+    "float_fraction",
+    "direction_error_deg",
+    "limit_violations",
+    "velocity_violations_fraction",
+    "frames_per_s",
+    "strokes",
+]
 
 
 @pytest.fixture

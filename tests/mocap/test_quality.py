@@ -26,11 +26,12 @@ def test_a_good_motion_meets_the_targets(motion: Retargeted, robot: RobotModel):
 
 
 def test_a_lifted_motion_floats(motion: Retargeted, robot: RobotModel):
-    assert assess(changed(motion, robot, root_pos=motion.root_pos + [0, 0, 0.03]), robot).float_fraction == 1.0
+    lifted = changed(motion, robot, root_pos=motion.root_pos + np.array([0, 0, 0.03]))
+    assert assess(lifted, robot).float_fraction == 1.0
 
 
 def test_a_sunk_motion_penetrates(motion: Retargeted, robot: RobotModel):
-    sunk = changed(motion, robot, root_pos=motion.root_pos - [0, 0, 0.03])
+    sunk = changed(motion, robot, root_pos=motion.root_pos - np.array([0, 0, 0.03]))
     assert assess(sunk, robot).penetration_fraction == 1.0
 
 

@@ -30,7 +30,9 @@ def test_logarithm_inverts_the_exponential():
 
 
 def test_quaternions_and_matrices_agree():
-    r = np.concatenate([random_rotations(100), np.diag([1.0, -1.0, -1.0])[None], np.diag([-1.0, -1.0, 1.0])[None]])
+    r = np.concatenate(
+        [random_rotations(100), np.diag([1.0, -1.0, -1.0])[None], np.diag([-1.0, -1.0, 1.0])[None]]
+    )
     np.testing.assert_allclose(rot.matrix_from_quat(rot.quat_from_matrix(r)), r, atol=1e-12)
 
 
@@ -45,7 +47,9 @@ def test_slerp_halves_the_angle():
     axis = np.array([0.0, 0.0, 1.0])
     q = rot.quat_from_matrix(rot.matrix_from_axis_angle(np.array([0.2, 1.4])[:, None] * axis))
     middle = rot.slerp(q, np.array([0.5]))
-    np.testing.assert_allclose(rot.axis_angle_from_matrix(rot.matrix_from_quat(middle))[0], 0.8 * axis, atol=1e-12)
+    np.testing.assert_allclose(
+        rot.axis_angle_from_matrix(rot.matrix_from_quat(middle))[0], 0.8 * axis, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("order", ["xy", "xz", "yx", "yz", "zx", "zy"])

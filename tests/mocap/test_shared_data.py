@@ -1,4 +1,6 @@
-"""The real recordings, where they are at hand: a few clips of each archive, against the targets for the whole set."""
+"""The real recordings, where they are at hand: a few clips of each archive, against the targets for the
+whole set.
+"""
 
 import tarfile
 from pathlib import Path
@@ -13,7 +15,14 @@ from mocap.retarget import retarget
 from mocap.robot import RobotModel
 from mocap.skeleton import to_body
 
-ARCHIVES = ("tennis_caldas", "tennis_snu", "moves_ys2010", "basketball_snu", "locomotion_cmu69", "locomotion_cmu16")
+ARCHIVES = (
+    "tennis_caldas",
+    "tennis_snu",
+    "moves_ys2010",
+    "basketball_snu",
+    "locomotion_cmu69",
+    "locomotion_cmu16",
+)
 
 
 def first_clips(archive: Path, count: int):

@@ -88,7 +88,9 @@ def test_a_new_skeleton_needs_a_file_only(tmp_path, clip: Clip, body: Body):
     np.testing.assert_allclose(found.points, body.points)
 
 
-@pytest.mark.parametrize("text", ["", "points: 3", "points: {pelvis: a, tail: b}", "points: {pelvis: a}", "{{{"])
+@pytest.mark.parametrize(
+    "text", ["", "points: 3", "points: {pelvis: a, tail: b}", "points: {pelvis: a}", "{{{"]
+)
 def test_bad_mapping_files_are_named(tmp_path, text: str):
     path = tmp_path / "bad.yaml"
     path.write_text(text)
