@@ -173,7 +173,7 @@ def render(
                     near, size=inset, shadow_center=near.at, shadow_reach=CLOSE_REACH, trail=playback.trail(t)
                 )
                 margin = round(24 * overlay.unit)
-                overlay.inset(picture, small, width - inset[0] - margin, margin)
+                overlay.inset(picture, small, width - inset[0] - margin, height - inset[1] - margin)
             overlay.board(picture, playback.board(t))
             for text, opacity in playback.captions(t):
                 overlay.caption(picture, text, opacity)
@@ -238,7 +238,7 @@ def render_strip(
         struck = int(np.argmin(np.abs(times - stroke.strike_s)))
         times[struck] = stroke.strike_s
     playback = _Playback(motion_recording(motion))
-    wide = _even(0.72 * height)
+    wide = _even(0.90 * height)
     overlay = _overlay_class()(wide, round(1.5 * height))
     scene = build_scene(
         stadium=False, shadow_size=chosen.shadow_size, samples=chosen.samples, max_size=(wide, height)

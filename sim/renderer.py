@@ -138,12 +138,12 @@ class Renderer:
             if geom is None:
                 return
             age = (i + 1) / count
-            radius = max(0.6 * BALL_RADIUS, 0.62 * self._apparent(trail[i], view)) * (0.25 + 0.75 * age)
+            radius = max(0.3 * BALL_RADIUS, 0.62 * self._apparent(trail[i], view)) * (0.25 + 0.75 * age)
             rgba = np.array([*BALL_RGBA[:3], 0.55 * age**1.6], dtype=np.float32)
             mujoco.mjv_initGeom(
-                geom, mujoco.mjtGeom.mjGEOM_CAPSULE.value, np.zeros(3), np.zeros(3), np.eye(3).ravel(), rgba
+                geom, mujoco.mjtGeom.mjGEOM_CYLINDER.value, np.zeros(3), np.zeros(3), np.eye(3).ravel(), rgba
             )
-            mujoco.mjv_connector(geom, mujoco.mjtGeom.mjGEOM_CAPSULE.value, radius, trail[i], trail[i + 1])
+            mujoco.mjv_connector(geom, mujoco.mjtGeom.mjGEOM_CYLINDER.value, radius, trail[i], trail[i + 1])
             geom.emission = 0.6
             geom.transparent = 1
             geom.castshadow = 0

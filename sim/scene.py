@@ -19,7 +19,7 @@ from sim import court
 
 BALL_RADIUS = 0.0335
 BALL_RGBA = (0.84, 0.95, 0.16, 1.0)
-TARGET_RADIUS = 0.45
+TARGET_RADIUS = 0.5
 """Radius of the ring drawn around a target, [m]; it has no meaning beyond being visible."""
 LINE_WIDTH = 0.05
 BASELINE_WIDTH = 0.10
@@ -400,13 +400,13 @@ def _add_ball_and_target(spec: mujoco.MjSpec) -> None:
         conaffinity=0,
         group=1,
     )
-    spec.add_material(name="target", rgba=(1.0, 0.86, 0.35, 0.85), specular=0.0, shininess=0.0, emission=0.4)
+    spec.add_material(name="target", rgba=(1.0, 0.80, 0.25, 1.0), specular=0.0, shininess=0.0, emission=0.6)
     target = spec.worldbody.add_body(name="target", mocap=True, pos=AWAY)
-    _mesh(spec, "target", elliptic_ring(TARGET_RADIUS, TARGET_RADIUS, 0.035, 0.006), "target", target)
+    _mesh(spec, "target", elliptic_ring(TARGET_RADIUS, TARGET_RADIUS, 0.055, 0.01), "target", target)
     target.add_geom(
         name="target_centre",
         type=mujoco.mjtGeom.mjGEOM_CYLINDER,
-        size=[0.07, 0.005, 0],
+        size=[0.12, 0.008, 0],
         material="target",
         contype=0,
         conaffinity=0,
