@@ -27,6 +27,7 @@ from mocap.ready import pose_at, ready_pose, step_between
 from mocap.retarget import Retargeted
 from mocap.robot import RobotModel
 from mocap.rotations import Array, axis_angle_from_matrix, axis_matrix, continuous, quat_from_matrix
+from mocap.skeleton import SIDES
 from mocap.strokes import HumanStroke, shot_direction
 
 
@@ -179,7 +180,7 @@ def _cut(
         "joint_speed_max_rad_s": float(np.abs(velocity(q, fps)).max()),
         "joint_acceleration_rad_s2": float(np.sqrt((velocity(velocity(q, fps), fps) ** 2).mean())),
         "root_height_min_m": float(root_pos[:, 2].min()),
-        "racket_clearance_m": float(_clearance(robot, centre, attitude, pos)),
+        "racket_clearance_m": float(_clearance(robot, centre, attitude, pos, rot)),
         "duration_s": float((len(q) - 1) / fps),
     }
     strike = {
@@ -258,24 +259,27 @@ def with_ready_pose(
     return joined[0], joined[1], joined[2], joined[3], steps + rest
 
 
-def _clearance(robot: RobotModel, centre: Array, attitude: Array, pos: Array) -> float:
-    """Least distance of the racket (points on its axis) to the legs and the head's place, less their
+def _clearance(robot: RobotModel, centre: Array, attitude: Array, pos: Array, rot: Array) -> float:
+    """Least distance of the racket (points on its axis, handle to tip) to legs, trunk and head, less their
     thickness [m].
     """
-    points = centre[:, None] + attitude[:, None, :, 0] * np.linspace(-0.35, 0.15, 5)[None, :, None]
-    least = np.inf
+    points = centre[:, None] + attitude[:, None, :, 0] * np.linspace(-0.35, 0.165, 6)[None, :, None]
     tree = robot.tree
-    pairs = [
-        (f"{s}_{a}_joint", f"{s}_{b}_joint", 0.07)
-        for s in ("left", "right")
-        for a, b in (("hip_roll", "knee"), ("knee", "ankle_pitch"))
-    ]
-    for a, b, radius in pairs:
-        p, d = pos[:, tree.index(a)], pos[:, tree.index(b)] - pos[:, tree.index(a)]
-        s = np.clip(
-            np.sum((points - p[:, None]) * d[:, None], axis=2) / np.sum(d * d, axis=1)[:, None], 0.0, 1.0
-        )
-        gap = np.linalg.norm(points - p[:, None] - s[..., None] * d[:, None], axis=2) - radius
+    segments = []
+    for side in SIDES:
+        for a, b in (("hip_roll", "knee"), ("knee", "ankle_pitch")):
+            start = pos[:, tree.index(f"{side}_{a}_joint")]
+            segments.append((start, pos[:, tree.index(f"{side}_{b}_joint")] - start, 0.06))
+    torso = robot.waist[2] + 1
+    # Trunk and head as in humanoid.model.BODY_CAPSULES.
+    for low, high, radius in ((0.06, 0.22, 0.09), (0.41, 0.45, 0.06)):
+        start = pos[:, torso] + rot[:, torso] @ np.array([0.01, 0.0, low])
+        segments.append((start, rot[:, torso] @ np.array([0.0, 0.0, high - low]), radius))
+    least = np.inf
+    for start, along, radius in segments:
+        from_start = points - start[:, None]
+        s = np.sum(from_start * along[:, None], axis=2) / np.sum(along * along, axis=1)[:, None]
+        gap = np.linalg.norm(from_start - np.clip(s, 0.0, 1.0)[..., None] * along[:, None], axis=2) - radius
         least = min(least, float(gap.min()))
     return least
 
@@ -298,7 +302,8 @@ def _score(f: dict[str, float], strike: dict[str, Any]) -> float:
         + 0.5 * f["duration_s"]
         + 0.004 * f["joint_acceleration_rad_s2"]
         + 0.5 * abs(float(strike["racket_vel_m_s"][2])) / max(float(strike["speed_m_s"]), 1e-6)
-        + 5.0 * max(0.0, 0.03 - f["racket_clearance_m"])
+        + 0.25 * abs(float(strike["speed_m_s"]) - 9.5)
+        + 5.0 * max(0.0, 0.05 - f["racket_clearance_m"])
     )
 
 
@@ -316,7 +321,7 @@ def fits(cut: Cut, config: CutConfig) -> bool:
         and cut.figures["velocity_violations_fraction"] == 0.0
         and cut.figures["penetration_fraction"] == 0.0
         and cut.figures["slide_m_s"] < 0.005
-        and cut.figures["imbalance_max_m"] < 0.12
+        and cut.figures["imbalance_max_m"] < 0.15
         and cut.figures["racket_clearance_m"] > 0.0
     )
 
@@ -351,9 +356,9 @@ def _novelty(cut: Cut, picked: list[Cut]) -> float:
 
     def place(c: Cut) -> Array:
         p = c.strike
-        return np.array([p["racket_pos_m"][2] / 0.1, p["lateral_reach_m"] / 0.15, p["speed_m_s"] / 3.0])
+        return np.array([p["racket_pos_m"][2] / 0.1, p["lateral_reach_m"] / 0.15, p["speed_m_s"] / 2.0])
 
-    return 0.25 * min(float(np.linalg.norm(place(cut) - place(c))) for c in picked)
+    return 0.3 * min(float(np.linalg.norm(place(cut) - place(c))) for c in picked)
 
 
 def to_motion(cut: Cut, provenance: dict[str, Any]) -> RobotMotion:
