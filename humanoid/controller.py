@@ -148,10 +148,11 @@ class Controller:
         if self.phase == "play":
             try:
                 target, self._memory = self.policy.act(self.policy.assemble(state.terms()), self._memory)
+                target = np.asarray(target, dtype=np.float64).reshape(q.shape)
             except Exception as error:  # whatever a policy does, the robot must end damped
                 self.stop("policy", f"the policy failed ({error})".splitlines()[0])
                 return self._damping(state)
-            target, mode = np.asarray(target, dtype=np.float64), "play"
+            mode = "play"
             self.monitor.update(q, v, pd_torque(target, q, v, self.policy.kp, self.policy.kd))
         else:
             assert self._from is not None

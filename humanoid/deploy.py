@@ -173,10 +173,11 @@ def drive(robot: Robot, controller: Controller, *, realtime: bool) -> Timing:
             try:
                 start = time.monotonic()
                 state = robot.read()
-                age = time.monotonic() - state.received
+                measured = time.monotonic()
+                age = measured - state.received
                 command = controller.step(state, age)
                 robot.write(command)
-                timing.add(start, time.monotonic() - start, age)
+                timing.add(start, time.monotonic() - measured, age)
                 if controller.finished:
                     damping_left -= 1
                     if controller.phase == "done" or damping_left <= 0:

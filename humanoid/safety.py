@@ -243,11 +243,14 @@ class ShieldLimits:
     Attributes:
         target_rate: fastest change of a joint target, as a multiple of the motor's velocity limit. A target
             that outruns the motor is no position any more; 2 leaves room for targets that lead the joint.
-        position_margin: targets stay this far inside the joint's range, and braking aims there, [rad].
+        position_margin: targets stay this far inside the joint's range, [rad].
+        brake_margin: braking aims at so much before the limit, as a share of the joint's range: what a joint
+            may gain within the control period in which it begins to race. Found with the worst commands.
     """
 
     target_rate: float = 2.0
     position_margin: float = 0.0
+    brake_margin: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -305,8 +308,8 @@ class Shield:
     1. A target that is not finite is replaced by the last safe one.
     2. Rate: the target moves no faster than ``target_rate`` times the motor's velocity limit.
     3. Position: the target lies within the joint's range, less ``position_margin``.
-    4. Braking: a joint that, if it went on for one more control step, could not be stopped before its limit
-       is given the target that brakes it with the torque :func:`deceleration` counts on.
+    4. Braking: a joint that, if it went on for one more control step as in the last one, could not be stopped
+       before its limit is given the target that brakes it with the torque :func:`deceleration` counts on.
     5. Torque: the target is brought so near that kp (target − q) − kd q̇ is within the effort. Only here can
        a target leave the joint's range: when a joint is beyond it, or so fast that the damping alone is
        more than the motor has.
@@ -336,15 +339,19 @@ class Shield:
         self._dt = dt
         self._lower = LOWER + limits.position_margin
         self._upper = UPPER - limits.position_margin
+        self._brake_low = self._lower + limits.brake_margin * (UPPER - LOWER)
+        self._brake_high = self._upper - limits.brake_margin * (UPPER - LOWER)
         self._step = limits.target_rate * VELOCITY_LIMIT * dt
         self._half_brake = 0.5 / deceleration()
         self._brake_torque = BRAKE_SHARE * EFFORT_LIMIT
         self.last: np.ndarray | None = None
         """Last safe target, [rad], shape (N, 29); None at the start."""
+        self._last_vel: np.ndarray | None = None
 
     def reset(self, target: np.ndarray | None = None) -> None:
         """Start anew from the given last target, [rad], shape (N, 29), or from the next measured pose."""
         self.last = None if target is None else np.array(target, dtype=np.float64)
+        self._last_vel = None
 
     def filter(self, target: np.ndarray, joint_pos: np.ndarray, joint_vel: np.ndarray) -> Shielded:
         """The safe command nearest to the commanded one, joint by joint.
@@ -380,8 +387,12 @@ class Shield:
         safe = _clip(safe, self.last - self._step, self.last + self._step, "rate", changed)
         safe = _clip(safe, self._lower, self._upper, "position", changed)
 
-        ahead = q + v * self._dt + v * np.abs(v) * self._half_brake
-        rising, falling = (v > 0.0) & (ahead > self._upper), (v < 0.0) & (ahead < self._lower)
+        # The command acts for a whole period: look at the joint after it, gaining speed as it did before.
+        gained = np.where(known, v - (v if self._last_vel is None else self._last_vel), 0.0)
+        later = v + np.where(gained * v > 0.0, gained, 0.0)
+        self._last_vel = v
+        ahead = q + 0.5 * (v + later) * self._dt + later * np.abs(later) * self._half_brake
+        rising, falling = (v > 0.0) & (ahead > self._brake_high), (v < 0.0) & (ahead < self._brake_low)
         damping = self._kd * v
         if rising.any() or falling.any():
             low = np.where(falling, q + (damping + self._brake_torque) / self._kp, -np.inf)

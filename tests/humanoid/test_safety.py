@@ -1,0 +1,324 @@
+"""The monitor's figures against hand-made motions, the shield and the guard against anything at all."""
+
+import json
+
+import mujoco
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from humanoid.joints import (
+    EFFORT_LIMIT,
+    JOINT_INDEX,
+    JOINT_NAMES,
+    KD,
+    KP,
+    LOWER,
+    NUM_JOINTS,
+    READY_JOINT_POS,
+    UPPER,
+    VELOCITY_LIMIT,
+)
+from humanoid.model import build_model
+from humanoid.safety import (
+    SafetyMonitor,
+    Shield,
+    ShieldLimits,
+    StateGuard,
+    deceleration,
+    joint_inertia,
+    pd_torque,
+    stopping_point,
+)
+
+KNEE = JOINT_INDEX["left_knee_joint"]
+STILL = np.zeros((1, NUM_JOINTS))
+READY = READY_JOINT_POS[None].copy()
+UPRIGHT = np.array([1.0, 0.0, 0.0, 0.0])
+
+
+def at(joint: int, value: float, rest: np.ndarray = STILL) -> np.ndarray:
+    out = rest.copy()
+    out[0, joint] = value
+    return out
+
+
+# Braking
+
+
+def test_joint_inertia_is_the_diagonal_of_the_mass_matrix_at_its_largest():
+    model = build_model(floor=False)
+    data = mujoco.MjData(model)
+    largest = np.zeros(NUM_JOINTS)
+    for pose in np.random.default_rng(0).uniform(LOWER, UPPER, size=(300, NUM_JOINTS)):
+        data.qpos[3], data.qpos[7:] = 1.0, pose
+        mujoco.mj_forward(model, data)
+        mass = np.zeros((model.nv, model.nv))
+        mujoco.mj_fullM(model, data, mass)
+        largest = np.maximum(largest, mass.diagonal()[6:])
+    np.testing.assert_allclose(joint_inertia(), largest, rtol=1e-9)
+
+
+def test_stopping_distance_is_that_of_constant_deceleration():
+    speed = 3.0
+    stop = stopping_point(STILL, at(KNEE, speed))[0, KNEE]
+    time = speed / deceleration()[KNEE]
+    assert stop == pytest.approx(speed * time - 0.5 * deceleration()[KNEE] * time**2)
+    assert stopping_point(STILL, at(KNEE, -speed))[0, KNEE] == pytest.approx(-stop)
+
+
+# Monitor
+
+
+def test_nothing_seen_nothing_claimed():
+    report = SafetyMonitor().report()
+    assert report["steps"] == 0
+    assert report["position_violations"] == 0
+    assert report["closest_position_margin_rad"] is None
+    json.dumps(report, allow_nan=False)
+
+
+def test_margins_are_the_closest_over_time_and_robots():
+    monitor = SafetyMonitor(2)
+    poses = np.repeat(READY, 2, axis=0)
+    for gap in (0.3, 0.1, 0.2):
+        poses[1, KNEE] = UPPER[KNEE] - gap
+        monitor.update(poses, np.zeros_like(poses), np.zeros_like(poses))
+    report = monitor.report()
+    knee = report["by_joint"]["left_knee_joint"]
+    assert knee["closest_position_margin_rad"] == pytest.approx(0.1)
+    assert report["steps"] == 6
+    assert report["position_violations"] == 0
+
+
+def test_a_violation_is_counted_per_control_step_and_joint():
+    monitor = SafetyMonitor()
+    for excess in (-0.1, 0.05, 0.02, -0.1):
+        monitor.update(at(KNEE, UPPER[KNEE] + excess, READY), STILL, STILL)
+    monitor.update(READY, at(KNEE, -VELOCITY_LIMIT[KNEE] - 1.0), STILL)
+    monitor.update(READY, STILL, at(KNEE, EFFORT_LIMIT[KNEE] + 2.0))
+    report = monitor.report()
+    knee = report["by_joint"]["left_knee_joint"]
+    assert (report["position_violations"], report["velocity_violations"], report["torque_violations"]) == (
+        2,
+        1,
+        1,
+    )
+    assert (knee["position_violations"], knee["velocity_violations"], knee["torque_violations"]) == (2, 1, 1)
+    assert knee["closest_position_margin_rad"] == pytest.approx(-0.05)
+    assert knee["closest_velocity_margin_rad_s"] == pytest.approx(-1.0)
+    assert knee["closest_torque_margin_nm"] == pytest.approx(-2.0)
+    assert report["closest_position_joint"] == "left_knee_joint"
+
+
+def test_resting_at_the_limit_is_no_violation():
+    monitor = SafetyMonitor()
+    monitor.update(UPPER.astype(np.float32)[None], STILL, EFFORT_LIMIT.astype(np.float32)[None] * (1 + 1e-7))
+    report = monitor.report()
+    assert report["position_violations"] == report["torque_violations"] == 0
+
+
+def test_a_joint_that_cannot_stop_any_more_is_a_braking_violation():
+    speed = 8.0
+    distance = speed**2 / (2 * deceleration()[KNEE])
+    monitor = SafetyMonitor()
+    monitor.update(at(KNEE, UPPER[KNEE] - 1.1 * distance, READY), at(KNEE, speed), STILL)
+    assert monitor.report()["braking_violations"] == 0
+    monitor.update(at(KNEE, UPPER[KNEE] - 0.9 * distance, READY), at(KNEE, speed), STILL)
+    monitor.update(at(KNEE, UPPER[KNEE] - 0.9 * distance, READY), at(KNEE, -speed), STILL)
+    report = monitor.report()
+    assert report["braking_violations"] == 1
+    assert report["position_violations"] == 0
+    assert report["closest_braking_margin_rad"] == pytest.approx(-0.1 * distance)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("which", range(3))
+def test_values_that_are_not_finite_are_counted_by_joint_and_do_not_spread(value, which):
+    monitor = SafetyMonitor(2)
+    arguments = [np.repeat(READY, 2, axis=0), np.zeros((2, 29)), np.zeros((2, 29))]
+    arguments[which][0, KNEE] = value
+    arguments[0][1, KNEE] = UPPER[KNEE] - 0.2
+    monitor.update(*arguments)
+    report = monitor.report()
+    assert report["non_finite"] == 1
+    assert report["by_joint"]["left_knee_joint"]["non_finite"] == 1
+    assert report["by_joint"]["left_knee_joint"]["closest_position_margin_rad"] == pytest.approx(0.2)
+    assert report["position_violations"] == report["velocity_violations"] == report["torque_violations"] == 0
+    json.dumps(report, allow_nan=False)
+
+
+def test_robots_that_are_not_active_do_not_count():
+    monitor = SafetyMonitor(2)
+    poses = np.stack([READY_JOINT_POS, UPPER + 1.0])
+    monitor.update(poses, np.zeros((2, 29)), np.zeros((2, 29)), active=np.array([True, False]))
+    report = monitor.report()
+    assert report["steps"] == 1
+    assert report["position_violations"] == 0
+
+
+def test_totals_are_sums_over_joints():
+    rng = np.random.default_rng(1)
+    monitor = SafetyMonitor(8)
+    for _ in range(20):
+        monitor.update(rng.normal(0, 3, (8, 29)), rng.normal(0, 20, (8, 29)), rng.normal(0, 60, (8, 29)))
+    report = monitor.report()
+    for key in ("position", "velocity", "torque", "braking"):
+        total = sum(entry[f"{key}_violations"] for entry in report["by_joint"].values())
+        assert report[f"{key}_violations"] == total > 0
+    assert tuple(report["by_joint"]) == JOINT_NAMES
+
+
+def test_misshapen_input_is_named():
+    with pytest.raises(ValueError, match=r"joint_vel has shape \(1, 28\)"):
+        SafetyMonitor().update(READY, np.zeros((1, 28)), STILL)
+
+
+# Shield
+
+
+def test_a_harmless_command_passes_unchanged():
+    shield = Shield()
+    wanted = READY + 0.02
+    result = shield.filter(wanted, READY, STILL)
+    np.testing.assert_array_equal(result.target, wanted)
+    assert result.interventions == []
+
+
+def test_the_torque_of_the_command_stays_within_the_effort():
+    shield = Shield(limits=ShieldLimits(target_rate=1e3))
+    wanted = np.where(np.arange(29) % 2, UPPER, LOWER)[None]
+    result = shield.filter(wanted, READY, STILL)
+    assert (np.abs(pd_torque(result.target, READY, STILL)) <= EFFORT_LIMIT * (1 + 1e-9)).all()
+    assert {change.kind for change in result.interventions} == {"torque"}
+
+
+def test_a_target_that_outruns_the_motor_is_held_back():
+    shield = Shield()
+    shield.filter(READY, READY, STILL)
+    result = shield.filter(at(KNEE, READY[0, KNEE] + 1.5, READY), READY, STILL)
+    assert "rate" in result.changed
+    assert result.target[0, KNEE] - READY[0, KNEE] <= 2.0 * VELOCITY_LIMIT[KNEE] * 0.02 + 1e-9
+
+
+def test_a_target_beyond_the_range_is_brought_back():
+    shield = Shield()
+    near = at(KNEE, UPPER[KNEE] - 0.05, READY)
+    shield.reset(near)
+    result = shield.filter(at(KNEE, UPPER[KNEE] + 0.2, READY), near, STILL)
+    assert result.target[0, KNEE] == UPPER[KNEE]
+    (change,) = result.interventions
+    assert (change.kind, change.joint, change.robot) == ("position", "left_knee_joint", 0)
+    assert change.change == pytest.approx(-0.2)
+
+
+@pytest.mark.parametrize("inertia_share", [1.0, 0.5])
+@pytest.mark.parametrize("end", ["upper", "lower"])
+def test_joints_that_race_toward_their_limits_are_braked_before_them(end, inertia_share):
+    """Joints with the inertia that was counted on, or half of it, sent beyond their limits at full torque."""
+    inertia = inertia_share * joint_inertia()
+    dt, physics = 0.02, 0.001
+    wanted = (UPPER + 2.0 if end == "upper" else LOWER - 2.0)[None]
+    worst = {}
+    for shielded in (False, True):
+        shield = Shield(dt=dt)
+        q, v = READY, STILL
+        for _ in range(60):
+            target = shield.filter(wanted, q, v).target if shielded else wanted
+            for _ in range(round(dt / physics)):
+                torque = np.clip(pd_torque(target, q, v), -EFFORT_LIMIT, EFFORT_LIMIT)
+                v = v + physics * torque / inertia
+                q = q + physics * v
+            worst[shielded] = min(worst.get(shielded, np.inf), (UPPER - q).min(), (q - LOWER).min())
+    assert worst[False] < -1.0
+    assert worst[True] > -0.001
+
+
+def test_a_command_that_is_not_finite_is_replaced_by_the_last_one():
+    shield = Shield()
+    shield.filter(READY + 0.01, READY, STILL)
+    result = shield.filter(at(KNEE, np.nan, READY), READY, STILL)
+    assert result.target[0, KNEE] == pytest.approx(READY[0, KNEE] + 0.01)
+    assert [change.kind for change in result.interventions] == ["non_finite"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    arrays(np.float64, (3, 2, NUM_JOINTS), elements=st.floats(allow_nan=True, allow_infinity=True)),
+    arrays(np.float64, (3, 2, NUM_JOINTS), elements=st.floats(-50, 50)),
+)
+def test_whatever_comes_in_what_goes_out_is_finite_and_within_the_effort(wild, mild):
+    shield = Shield(num_robots=2)
+    for target, q, v in (wild, mild, (wild[0], mild[1], mild[2]), (mild[0], wild[1], mild[2])):
+        result = shield.filter(target, q, v)
+        assert np.isfinite(result.target).all()
+        known = np.isfinite(q) & np.isfinite(v) & (np.abs(q) < 1e3) & (np.abs(v) < 1e4)
+        with np.errstate(all="ignore"):
+            torque = np.abs(KP * (result.target - q) - KD * v)
+        assert (torque <= EFFORT_LIMIT * (1 + 1e-6) + 1e-6)[known].all()
+        assert (shield.last >= LOWER).all()
+        assert (shield.last <= UPPER).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(arrays(np.float64, (3, 1, NUM_JOINTS), elements=st.floats(-1, 1)))
+def test_within_the_range_and_slow_the_target_stays_within_the_range(unit):
+    middle, half = (UPPER + LOWER) / 2, (UPPER - LOWER) / 2
+    q = middle + half * unit[0]
+    result = Shield().filter(middle + 3 * half * unit[1], q, 0.1 * unit[2])
+    assert (result.target >= LOWER - 0.1).all()
+    assert (result.target <= UPPER + 0.1).all()
+
+
+# Guard
+
+
+def kinds(**changes):
+    state = {
+        "joint_pos": READY_JOINT_POS,
+        "joint_vel": np.zeros(29),
+        "root_quat": UPRIGHT,
+        "base_ang_vel": np.zeros(3),
+        "age": 0.005,
+    }
+    return [fault.kind for fault in StateGuard().check_state(**(state | changes))]
+
+
+def tilted(degrees):
+    half = np.radians(degrees) / 2
+    return np.array([np.cos(half), 0.0, np.sin(half), 0.0])
+
+
+def test_a_standing_robot_has_no_fault():
+    assert kinds() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"root_quat": tilted(61)}, "tilt"),
+        ({"root_quat": tilted(180)}, "tilt"),
+        ({"root_quat": np.zeros(4)}, "orientation"),
+        ({"root_quat": np.full(4, np.nan)}, "non_finite"),
+        ({"base_ang_vel": np.array([0, np.inf, 0])}, "non_finite"),
+        ({"age": 0.07}, "stale"),
+        ({"age": np.nan}, "stale"),
+        ({"joint_pos": at(KNEE, np.nan)[0]}, "non_finite"),
+        ({"joint_pos": at(KNEE, UPPER[KNEE] + 0.4)[0]}, "position"),
+        ({"joint_vel": at(KNEE, 31.0)[0]}, "velocity"),
+        ({"signals": {"ball_pos": np.array([0, 0, np.nan])}}, "non_finite"),
+    ],
+)
+def test_each_kind_of_fault_is_found(changes, kind):
+    assert kinds(**changes) == [kind]
+
+
+def test_tilt_within_the_limit_is_no_fault():
+    assert kinds(root_quat=tilted(59)) == []
+
+
+def test_faults_name_the_joint():
+    (fault,) = StateGuard().check_state(at(KNEE, np.nan)[0], np.zeros(29), UPRIGHT, np.zeros(3))
+    assert "left_knee_joint" in fault.detail
