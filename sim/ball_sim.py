@@ -21,12 +21,13 @@ from sim.events import RacketPose, StepEvents
 from sim.net import net_contact
 from sim.stringbed import SEMI_LONG, Racket, impact, rotation_matrix
 from sim.sweep import (
-    angular_velocity,
+    Motion,
     ground_fraction,
     net_fraction,
     path,
-    pose_between,
+    pose_at,
     racket_fraction,
+    rotation_vector,
     string_bed_contact,
 )
 
@@ -40,10 +41,8 @@ REFRACTORY = 0.02
 """After a hit the racket cannot touch the same ball for this time, s: its recoil reaches the ball
 simulation with the next pose, one step late, and must not count as a second hit. Longer than the 3–7 ms
 of a contact, shorter than any return."""
+TINY = 1e-9
 GROUND, NET, RACKET = 0.0, 1.0, 2.0
-
-Poses = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Rackets at a step's start and end: position (n, 3), rotation (n, 3, 3), twice."""
 
 
 class BallSim:
@@ -161,11 +160,12 @@ class BallSim:
         live.vel.copy_(new.vel)
         live.spin.copy_(new.spin)
         if before is not None:
-            poses = None
+            racket: Motion | None = None
             if start is not None and end is not None:
-                rot0, rot1 = rotation_matrix(start.rot[ids]), rotation_matrix(end.rot[ids])
-                poses = (start.pos[ids], rot0, end.pos[ids], rot1)
-            self._resolve(ids, before, new.at(ids), tuple(mask[ids] for mask in near), dt, poses)
+                rot = rotation_matrix(start.rot[ids])
+                turn = rotation_vector(rot, rotation_matrix(end.rot[ids]))
+                racket = (start.pos[ids], rot, end.pos[ids] - start.pos[ids], turn)
+            self._resolve(ids, before, new.at(ids), tuple(mask[ids] for mask in near), dt, racket)
         return self.events
 
     @staticmethod
@@ -199,7 +199,7 @@ class BallSim:
         end: BallState,
         near: tuple[Tensor, ...],
         dt: float,
-        poses: Poses | None,
+        racket: Motion | None,
     ) -> None:
         """Step the balls `ids` again from `ball`, contact by contact, and write them back.
 
@@ -210,7 +210,7 @@ class BallSim:
         params: BallParams | None = None
         left = torch.full_like(radius, dt)
         for _ in range(MAX_EVENTS):
-            first, kind = self._first_contact(ball, end, near, left, radius, 1 - left / dt, poses)
+            first, kind = self._first_contact(ball, end, near, left, radius, 1 - left / dt, racket)
             if kind is None:
                 ball = end
                 break
@@ -226,17 +226,18 @@ class BallSim:
                 rolling = rolling | rests
             if bool(nets.any()):
                 ball = self._net(ids, nets, ball)
-            if poses is not None and bool(hits.any()):
-                ball, struck = self._hit(ids, hits, dt - left, dt, ball, poses, params)
+            if racket is not None and bool(hits.any()):
+                ball, struck = self._hit(ids, hits, dt - left, dt, ball, racket, params)
                 refractory = torch.where(struck, REFRACTORY - left, refractory)
+                # Touched but not approached (grazed to rounding): no more contact in this step.
+                refractory = torch.where(hits & ~struck, TINY, refractory)
                 rolling = rolling & ~struck
             end = BallState(*fly_midpoint(ball.pos, ball.vel, ball.spin, air, left))
             moving = left > 0
-            rackets = (
-                None
-                if poses is None
-                else (torch.lerp(poses[0], poses[2], (1 - left / dt)[:, None]), poses[2])
-            )
+            rackets = None
+            if racket is not None:
+                done = (1 - left / dt).unsqueeze(-1)
+                rackets = (racket[0] + done * racket[2], racket[0] + racket[2])
             near = self._near(ball.pos, end.pos, radius, rolling, refractory, rackets)
             near = tuple(mask & moving for mask in near)
         else:
@@ -258,7 +259,7 @@ class BallSim:
         left: Tensor,
         radius: Tensor,
         since: Tensor,
-        poses: Poses | None,
+        racket: Motion | None,
     ) -> tuple[Tensor, Tensor | None]:
         """Fraction (n,) of the time left at which each ball first touches something (inf: nothing), and
         what; None if no ball touches anything."""
@@ -273,10 +274,10 @@ class BallSim:
             net = torch.where(near[1], net_fraction(arc, radius), never)
             kind = torch.where(net < first, NET, kind)
             first = torch.minimum(first, net)
-        if poses is not None and bool(near[2].any()):
-            racket = torch.where(near[2], racket_fraction(arc, *poses, since, radius), never)
-            kind = torch.where(racket < first, RACKET, kind)
-            first = torch.minimum(first, racket)
+        if racket is not None and bool(near[2].any()):
+            strike = torch.where(near[2], racket_fraction(arc, racket, since, radius), never)
+            kind = torch.where(strike < first, RACKET, kind)
+            first = torch.minimum(first, strike)
         return first, (kind if bool((first <= 1).any()) else None)
 
     def _bounce(
@@ -311,20 +312,19 @@ class BallSim:
         time: Tensor,
         dt: float,
         ball: BallState,
-        poses: Poses,
+        motion: Motion,
         params: BallParams,
     ) -> tuple[BallState, Tensor]:
         racket = self.racket.at(ids)
-        centre, rot = pose_between(*poses, time / dt)
+        centre, rot = pose_at(motion, time / dt)
         local = ((ball.pos - centre).unsqueeze(-1) * rot).sum(-2)
         distance, local_normal, strings = string_bed_contact(local)
         normal = (rot * local_normal.unsqueeze(-2)).sum(-1)
         contact = ball.pos - distance.unsqueeze(-1) * normal
-        pos0, rot0, pos1, rot1 = poses
         e = torch.where(
             strings, torch.as_tensor(racket.restitution), torch.as_tensor(racket.frame_restitution)
         )
-        vel, ang = (pos1 - pos0) / dt, angular_velocity(rot0, rot1, dt)
+        vel, ang = motion[2] / dt, motion[3] / dt
         result = impact(ball.vel, ball.spin, normal, contact, centre, rot, vel, ang, racket, params, e)
         struck = mask & (result.impulse != 0).any(dim=-1)
         where = ids[struck]

@@ -103,53 +103,61 @@ def string_bed_contact(local: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return distance, normal, outside <= 0
 
 
-def pose_between(pos0: Tensor, rot0: Tensor, pos1: Tensor, rot1: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-    """Racket pose at the fraction `s` (n,) between two poses: position (n, 3), rotation matrix (n, 3, 3).
+def rotation_vector(rot0: Tensor, rot1: Tensor) -> Tensor:
+    """The rotation from `rot0` to `rot1` (n, 3, 3) as axis times angle (n, 3), rad, world frame.
 
-    Position is linear; the axes are the two poses' axes, mixed and made orthonormal, which for the few
-    tenths of a radian of a step is a rotation at nearly constant rate.
+    For angles below π, that is, any racket within one step.
     """
-    pos = torch.lerp(pos0, pos1, s.unsqueeze(-1))
-    mixed = torch.lerp(rot0, rot1, s[:, None, None])
-    z = mixed[..., 2]
-    z = z / torch.linalg.vector_norm(z, dim=-1, keepdim=True).clamp(min=1e-9)
-    x = mixed[..., 0]
-    x = x - (x * z).sum(-1, keepdim=True) * z
-    x = x / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-9)
-    return pos, torch.stack((x, torch.linalg.cross(z, x), z), dim=-1)
+    d = rot1 @ rot0.transpose(-1, -2)
+    axis = torch.stack((d[:, 2, 1] - d[:, 1, 2], d[:, 0, 2] - d[:, 2, 0], d[:, 1, 0] - d[:, 0, 1]), dim=-1)
+    sine = 0.5 * torch.linalg.vector_norm(axis, dim=-1)
+    angle = torch.atan2(sine, 0.5 * (d.diagonal(dim1=-2, dim2=-1).sum(-1) - 1))
+    factor = torch.where(sine > 1e-4, angle / sine.clamp(min=1e-4), torch.ones_like(sine))
+    return 0.5 * axis * factor.unsqueeze(-1)
 
 
-def racket_fraction(
-    ball: Path, pos0: Tensor, rot0: Tensor, pos1: Tensor, rot1: Tensor, since: Tensor, radius: Tensor
-) -> Tensor:
+def turned(v: Tensor, by: Tensor) -> Tensor:
+    """Vectors (..., 3) turned by rotation vectors (..., 3): Rodrigues' formula."""
+    angle2 = (by * by).sum(-1, keepdim=True)
+    angle = angle2.sqrt()
+    small = angle < 1e-3
+    sine = torch.where(small, 1 - angle2 / 6, angle.sin() / angle.clamp(min=1e-3))
+    versine = torch.where(small, 0.5 - angle2 / 24, (1 - angle.cos()) / angle2.clamp(min=1e-6))
+    once = torch.linalg.cross(by.expand_as(v), v)
+    return v + sine * once + versine * torch.linalg.cross(by.expand_as(v), once)
+
+
+Motion = tuple[Tensor, Tensor, Tensor, Tensor]
+"""A racket's motion in one step: position (n, 3) and rotation (n, 3, 3) at the start, displacement (n, 3) m
+and rotation vector (n, 3) rad over the step. Velocity and angular velocity are constant within it."""
+
+
+def pose_at(racket: Motion, s: Tensor) -> tuple[Tensor, Tensor]:
+    """Racket position (n, 3) and rotation matrix (n, 3, 3) at the fraction `s` (n,) of the step."""
+    pos, rot, shift, turn = racket
+    s = s.unsqueeze(-1)
+    columns = turned(rot.transpose(-1, -2), (s * turn).unsqueeze(-2))
+    return pos + s * shift, columns.transpose(-1, -2)
+
+
+def racket_fraction(ball: Path, racket: Motion, since: Tensor, radius: Tensor) -> Tensor:
     """Fraction of the ball's path (n,) at which it touches the racket; inf if it does not.
 
     Args:
         ball: path that ends with the step.
-        pos0, rot0, pos1, rot1: racket at the step's start and end, (n, 3) and (n, 3, 3).
+        racket: motion in the whole step.
         since: fraction of the step at which the path starts, (n,).
         radius: of the ball, (n,).
     """
-    turn = torch.linalg.vector_norm(rot1 - rot0, dim=(-2, -1)) * SEMI_LONG
-    relative = ball[1] - (1 - since).unsqueeze(-1) * (pos1 - pos0)
-    travel = torch.linalg.vector_norm(relative, dim=-1) + torch.linalg.vector_norm(ball[2], dim=-1) + turn
-    u = _fractions(travel, radius)
-    s = since.unsqueeze(-1) + (1 - since).unsqueeze(-1) * u
-    centre = torch.lerp(pos0.unsqueeze(1), pos1.unsqueeze(1), s.unsqueeze(-1))
-    axes = torch.lerp(rot0.unsqueeze(1), rot1.unsqueeze(1), s[..., None, None])
-    offset = (_at(ball, u) - centre).unsqueeze(-1)
-    local = (offset * axes).sum(-2) / torch.linalg.vector_norm(axes, dim=-2)
-    distance, _, _ = string_bed_contact(local)
-    return _first_contact(distance - radius.unsqueeze(-1))
-
-
-def angular_velocity(rot0: Tensor, rot1: Tensor, dt: float) -> Tensor:
-    """Constant angular velocity (n, 3) rad/s, world frame, that turns `rot0` into `rot1` in `dt`."""
-    d = rot1 @ rot0.transpose(-1, -2)
-    axis = 0.5 * torch.stack(
-        (d[:, 2, 1] - d[:, 1, 2], d[:, 0, 2] - d[:, 2, 0], d[:, 1, 0] - d[:, 0, 1]), dim=-1
+    pos, rot, shift, turn = racket
+    left = (1 - since).unsqueeze(-1)
+    travel = (
+        torch.linalg.vector_norm(ball[1] - left * shift, dim=-1)
+        + torch.linalg.vector_norm(ball[2], dim=-1)
+        + torch.linalg.vector_norm(turn, dim=-1) * SEMI_LONG
     )
-    sine = torch.linalg.vector_norm(axis, dim=-1)
-    angle = torch.atan2(sine, 0.5 * (d.diagonal(dim1=-2, dim2=-1).sum(-1) - 1))
-    factor = torch.where(sine > 1e-4, angle / sine.clamp(min=1e-4), torch.ones_like(sine))
-    return axis * (factor / dt).unsqueeze(-1)
+    u = _fractions(travel, radius)
+    s = (since.unsqueeze(-1) + left * u).unsqueeze(-1)
+    offset = _at(ball, u) - pos.unsqueeze(1) - s * shift.unsqueeze(1)
+    distance, _, _ = string_bed_contact(turned(offset, -s * turn.unsqueeze(1)) @ rot)
+    return _first_contact(distance - radius.unsqueeze(-1))

@@ -9,7 +9,7 @@ import torch
 from sim.ball import GRAVITY, BallParams
 from sim.ball_sim import BallSim, RacketPose
 from sim.stringbed import SEMI_LONG, SEMI_SHORT, Racket, apply, rotation_matrix
-from sim.sweep import angular_velocity, pose_between, string_bed_contact
+from sim.sweep import pose_at, rotation_vector, string_bed_contact, turned
 
 F64 = torch.float64
 VACUUM = BallParams(air_density=0.0)
@@ -48,7 +48,8 @@ def random_shots(n, seed):
     angle, out = upto(2 * math.pi), upto(1.0).sqrt() * 0.99
     flat = torch.zeros(n, 1, dtype=F64)
     spot = torch.cat((SEMI_LONG * out * angle.cos(), SEMI_SHORT * out * angle.sin(), flat), dim=-1)
-    centre, rot = pose_between(pos0, rot0, pos1, rot1, torch.full((n,), 0.5, dtype=F64))
+    middle = torch.full((n,), 0.5, dtype=F64)
+    centre, rot = pose_at((pos0, rot0, pos1 - pos0, rotation_vector(rot0, rot1)), middle)
     vel = unit(3) * upto(80)
     start = centre + apply(rot, spot) - vel * dt / 2
     return dt, start, vel, RacketPose(pos0, rot0), RacketPose(pos1, rot1)
@@ -196,13 +197,22 @@ def test_a_moving_racket_gives_the_speed_of_the_closed_form():
     assert sim.state.vel[0, 0].item() == pytest.approx((1 + e) * speed, rel=1e-4)
 
 
-def test_angular_velocity_between_two_poses():
+@pytest.mark.parametrize("angle", [0.0, 1e-6, 1e-3, 0.3, 2.0])
+def test_a_racket_turns_at_a_constant_rate_between_two_poses(angle):
     axis = torch.tensor([[0.36, 0.48, 0.8]], dtype=F64)
-    half = torch.tensor([[0.15]], dtype=F64)
-    turned = rotation_matrix(torch.cat((half.cos(), half.sin() * axis), dim=-1))
-    torch.testing.assert_close(
-        angular_velocity(torch.eye(3, dtype=F64)[None], turned, 0.005), axis * 60.0, rtol=1e-9, atol=0
-    )
+
+    def about_axis(by):
+        half = torch.tensor([[by / 2]], dtype=F64)
+        return rotation_matrix(torch.cat((half.cos(), half.sin() * axis), dim=-1))
+
+    rot0 = rotation_matrix(torch.tensor([[0.5, -0.5, 0.5, 0.5]], dtype=F64))
+    turn = rotation_vector(rot0, about_axis(angle) @ rot0)
+    torch.testing.assert_close(turn, axis * angle, rtol=1e-6, atol=1e-12)
+    zero = torch.zeros(1, 3, dtype=F64)
+    _, part = pose_at((zero, rot0, zero, turn), torch.tensor([0.3], dtype=F64))
+    torch.testing.assert_close(part, about_axis(0.3 * angle) @ rot0, rtol=0, atol=1e-9)
+    way = torch.tensor([[1.0, 2.0, -3.0]], dtype=F64)
+    torch.testing.assert_close(turned(way, turn), apply(about_axis(angle), way), rtol=0, atol=1e-8)
 
 
 def test_a_hit_counts_once_though_the_racket_pose_has_not_recoiled():
