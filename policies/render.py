@@ -28,6 +28,7 @@ class RenderConfig:
         fps: frames a second of the video.
         quality: draft, standard or high.
         close_up: show the player from the front in a corner.
+        replay: end a game with its best stroke in slow motion.
         pictures: number of pictures in a filmstrip.
         progress: show a progress bar when the output is a terminal.
     """
@@ -40,6 +41,7 @@ class RenderConfig:
     fps: float = 25.0
     quality: str = "standard"
     close_up: bool = True
+    replay: bool = True
     pictures: int = 7
     progress: bool = True
 
@@ -121,6 +123,7 @@ def _run(app: RenderConfig) -> str:
         fps=app.fps,
         quality=app.quality,
         close_up=app.close_up and app.recording is not None,
+        replay=app.replay,
         stadium=app.recording is not None,
         progress=app.progress and sys.stderr.isatty(),
     )

@@ -31,6 +31,7 @@ class StrokeSet:
         root_pos (K, T, 3), root_rot (K, T, 3, 3): pelvis, m.
         root_lin_vel (K, T, 3): in the stance frame, m/s. root_ang_vel (K, T, 3): in the pelvis frame, rad/s.
         joint_pos, joint_vel, torque: (K, T, 29), rad, rad/s, N·m.
+        arm_inertia (K, T, 10, 10): joint-space inertia of waist and right arm with racket and armature, kg m².
         strike: frame of the strike, (K,). end: last frame, (K,).
         face: +1 where the +z face meets the ball (forehand), -1 for the other, (K,).
         contact_pos, contact_vel, contact_normal, contact_axis: racket at the strike: string-bed centre,
@@ -46,6 +47,7 @@ class StrokeSet:
     joint_pos: Tensor
     joint_vel: Tensor
     torque: Tensor
+    arm_inertia: Tensor
     strike: Tensor
     end: Tensor
     face: Tensor
@@ -115,6 +117,7 @@ def load_strokes(names: tuple[str, ...], folder: Path = STROKE_FOLDER, dt: float
         add("joint_pos", padded(motion.joint_pos))
         add("joint_vel", padded(v[:, 6:]))
         add("torque", padded(torque))
+        add("arm_inertia", padded(np.stack([_inertia(model, data, row) for row in q])))
         add("strike", strike)
         add("end", motion.num_frames - 1)
         add("face", face)
@@ -129,3 +132,14 @@ def load_strokes(names: tuple[str, ...], folder: Path = STROKE_FOLDER, dt: float
         for key, value in columns.items()
     }
     return StrokeSet(names=tuple(names), dt=dt, **tensors)
+
+
+ARM_JOINTS = np.array([12, 13, 14, 22, 23, 24, 25, 26, 27, 28])
+"""Waist and right arm in the joint table: the chain that carries the racket."""
+
+
+def _inertia(model: pin.Model, data: pin.Data, q: np.ndarray) -> np.ndarray:
+    inertia = pin.crba(model, data, q)
+    inertia = np.triu(inertia) + np.triu(inertia, 1).T
+    rows = 6 + ARM_JOINTS
+    return inertia[np.ix_(rows, rows)]

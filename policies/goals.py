@@ -1,0 +1,126 @@
+"""Strike goals to train on: what the planner asks for when it begins a stroke, ball by ball."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from policies.player import Player
+from sim.ball_sim import BallSim
+from sim.launcher import Launcher, LauncherConfig
+
+
+@dataclass(frozen=True)
+class GoalPool:
+    """G strike goals at the moment a stroke is begun, for a robot whose stance is the origin facing +x.
+
+    Attributes:
+        stroke: which stroke, (G,) int. time: to the strike, (G,), s.
+        pos, vel, normal: the goal, (G, 3), stance frame; x counts from the stance.
+        ball_pos, ball_vel, ball_spin: the ball at the strike, (G, 3).
+        start_x: x of the stance in the court frame, for judging returns, m.
+        met: share of the balls that the planner would play.
+    """
+
+    stroke: Tensor
+    time: Tensor
+    pos: Tensor
+    vel: Tensor
+    normal: Tensor
+    ball_pos: Tensor
+    ball_vel: Tensor
+    ball_spin: Tensor
+    start_x: float
+    met: float
+
+    def __len__(self) -> int:
+        return len(self.stroke)
+
+    def at(self, ids: Tensor) -> GoalPool:
+        """The goals `ids`."""
+        return GoalPool(
+            **{f.name: v[ids] if isinstance(v := getattr(self, f.name), Tensor) else v for f in fields(self)}
+        )
+
+
+def launcher_config(player: Player, start: tuple[float, float] = (-11.9, 0.0)) -> LauncherConfig:
+    """Launcher whose natural contact points are those of the player's first forehand and backhand."""
+    s = player.strokes
+    first = {sign: int((s.face * sign > 0).nonzero()[0]) for sign in (1, -1)}
+    return LauncherConfig(
+        start=start,
+        forehand=tuple(s.contact_pos[first[1]].tolist()),
+        backhand=tuple(s.contact_pos[first[-1]].tolist()),
+    )
+
+
+def draw_goals(
+    player: Player,
+    level: str,
+    count: int,
+    generator: torch.Generator,
+    start: tuple[float, float] = (-11.9, 0.0),
+    target_x: tuple[float, float] = (4.0, 10.5),
+    target_y: tuple[float, float] = (-3.0, 3.0),
+) -> GoalPool:
+    """Launch `count` balls and record the goal of each ball's stroke when it begins.
+
+    Args:
+        player: its planner and strokes.
+        level: launch level.
+        count: balls; those the planner lets go give no goal.
+        generator: source of randomness.
+        start: stance, m. target_x, target_y: ranges of landing targets, m.
+    """
+    table = Launcher(level, launcher_config(player, start)).draw(count, generator)
+    balls = BallSim(count)
+    everyone = torch.arange(count)
+    balls.set_params(table.params)
+    balls.reset(everyone, table.pos, table.vel, table.spin)
+    low = torch.tensor([target_x[0], target_y[0]])
+    high = torch.tensor([target_x[1], target_y[1]])
+    target = low + (high - low) * torch.rand(count, 2, generator=generator)
+    stance = torch.tensor([*start, 0.0]).expand(count, 3)
+    nothing = torch.zeros(count)
+    strike_s = player.strokes.strike.float() * player.dt
+    begun = torch.zeros(count, dtype=torch.bool)
+    out: dict[str, list[Tensor]] = {}
+    origin = torch.tensor([*start, 0.0])
+    from sim.ball import BallState
+    from sim.predict import predict
+
+    for _ in range(200):
+        plan = player.planner.plan(
+            balls.state.pos, balls.state.vel, target, stance, nothing.long(), nothing, begun & False
+        )
+        fresh = plan.feasible & ~begun & (plan.goal.time <= strike_s[plan.stroke])
+        ids = fresh.nonzero().squeeze(1)
+        if len(ids):
+            goal = plan.goal
+            path = predict(
+                BallState(balls.state.pos[ids], balls.state.vel[ids], torch.zeros(len(ids), 3)),
+                player.planner.params,
+                player.planner.config.horizon,
+                player.dt,
+            )
+            step = (goal.time[ids] / player.dt).round().long()[:, None, None].expand(-1, 1, 3)
+            rows = {
+                "stroke": plan.stroke[ids],
+                "time": goal.time[ids],
+                "pos": goal.pos[ids] - origin,
+                "vel": goal.vel[ids],
+                "normal": goal.normal[ids],
+                "ball_pos": path.pos.gather(1, step)[:, 0] - origin,
+                "ball_vel": path.vel.gather(1, step)[:, 0],
+                "ball_spin": path.spin_after,
+            }
+            for key, value in rows.items():
+                out.setdefault(key, []).append(value)
+            begun[ids] = True
+        for _ in range(8):
+            balls.step(0.005)
+    return GoalPool(
+        **{key: torch.cat(value) for key, value in out.items()}, start_x=start[0], met=float(begun.float().mean())
+    )

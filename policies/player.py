@@ -1,0 +1,506 @@
+"""The player: planner, reference stroke, model-based control, and the observation of the policy network.
+
+Written in torch without branches on values, so that the same code runs in training and, exported with the
+network in its middle, on the robot: raw observations and a memory in, joint position targets and the next memory
+out.
+
+    plan      ball and robot state → strike goal, stroke, phase; the reference is bent so that the racket meets the goal
+    observe   what the network sees
+    act       reference + feed-forward + balance feedback + the network's residual → joint position targets
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from humanoid.balance import balance_gain
+from humanoid.joints import KD, KP, LOWER, NUM_JOINTS, READY_JOINT_POS, UPPER
+from policies.chain import foot_chain, racket_chain
+from policies.planner import Planner, PlannerConfig
+from policies.strokes import StrokeSet
+from sim.return_task import TERMS
+
+ARM = 10
+"""Joints of the racket's chain: waist (3) and right arm (7)."""
+
+MEMORY: dict[str, int] = {
+    "started": 1,
+    "stance": 3,
+    "stroke": 1,
+    "phase": 1,
+    "begun": 1,
+    "time": 1,
+    "since": 1,
+    "goal_pos": 3,
+    "goal_vel": 3,
+    "goal_normal": 3,
+    "bend": ARM,
+    "whip": ARM,
+    "from_pos": NUM_JOINTS,
+    "ref_pos": NUM_JOINTS,
+    "action": NUM_JOINTS,
+}
+"""The player's memory by name and size. All zeros: not started."""
+MEMORY_SIZE = sum(MEMORY.values())
+
+
+@dataclass(frozen=True)
+class PlayerConfig:
+    """Constants of the player.
+
+    Attributes:
+        strokes: names of the planted strokes it plays.
+        action_scale_legs, action_scale_arms: target correction of a network output of 1, rad.
+        bend_window: half width in time of the bend that moves the racket to the goal, s.
+        whip_window: half width of the bend that gives it the goal's velocity, s.
+        bend_limit, whip_limit: largest bend, rad, and added joint speed, rad/s.
+        effort: how readily each joint of waist and right arm takes part in bend and whip. The 5 N m wrist motors
+            have enough to do with the stroke itself.
+        iterations: Gauss–Newton steps of the bend at each planning.
+        join: time in which a stroke takes over from what went before, s.
+        recover: a new stroke may begin so long after a strike, s.
+        feedback: share of the balance regulator's correction that is used, 0–1.
+        stance_rate: how fast the stance follows the feet if they slip, 1/s.
+        planner: see `PlannerConfig`.
+    """
+
+    strokes: tuple[str, ...] = ("forehand_06", "forehand_03", "backhand_04", "backhand_01")
+    action_scale_legs: float = 0.15
+    action_scale_arms: float = 0.25
+    bend_window: float = 0.5
+    whip_window: float = 0.35
+    bend_limit: float = 0.9
+    whip_limit: float = 10.0
+    effort: tuple[float, ...] = (0.4, 0.15, 0.15, 1.0, 1.0, 1.0, 1.0, 1.0, 0.3, 0.3)
+    iterations: int = 3
+    join: float = 0.25
+    recover: float = 0.45
+    feedback: float = 1.0
+    stance_rate: float = 2.0
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+
+
+@dataclass
+class Reference:
+    """What the robot should do now, in the stance frame. Fields (N, …), see `StrokeSet`."""
+
+    root_pos: Tensor
+    root_rot: Tensor
+    root_lin_vel: Tensor
+    root_ang_vel: Tensor
+    joint_pos: Tensor
+    joint_vel: Tensor
+    torque: Tensor
+
+
+@dataclass
+class State:
+    """The robot in the stance frame: pelvis pose and velocity (N, …), joints (N, 29), tilt error etc."""
+
+    root_pos: Tensor
+    root_rot: Tensor
+    root_lin_vel: Tensor
+    root_ang_vel: Tensor
+    joint_pos: Tensor
+    joint_vel: Tensor
+
+
+class Player:
+    """See the module. All methods take and return batches of N; memory is (N, MEMORY_SIZE).
+
+    Args:
+        strokes: the strokes named in the config, in that order.
+        config: constants.
+        control_dt: control period, s; the strokes' rate.
+    """
+
+    def __init__(self, strokes: StrokeSet, config: PlayerConfig | None = None, control_dt: float = 0.02) -> None:
+        self.config = config = config or PlayerConfig()
+        self.strokes = strokes
+        self.dt = control_dt
+        self.planner = Planner(strokes, config.planner)
+        self.racket = racket_chain()
+        self.feet = (foot_chain("left"), foot_chain("right"))
+        self.arm = self.racket.index
+        self.gain = torch.as_tensor(balance_gain(control_dt).copy(), dtype=torch.float32)
+        self.kp, self.kd, self.lower, self.upper, self.ready = (
+            torch.as_tensor(a.copy(), dtype=torch.float32) for a in (KP, KD, LOWER, UPPER, READY_JOINT_POS)
+        )
+        scale = torch.full((NUM_JOINTS,), config.action_scale_arms)
+        scale[:12] = config.action_scale_legs
+        self.action_scale = scale
+        feet = [foot.forward(self.ready[foot.index][None]) for foot in self.feet]
+        middle = 0.5 * (feet[0].pos + feet[1].pos)[0]
+        self._feet_ahead = float(middle[0])
+        """Middle of the soles ahead of the pelvis in the ready pose, m."""
+        self.observation_size = 6 + 6 + 2 * NUM_JOINTS + 2 * ARM + 3 * 5 + 2 * ARM + 6 + NUM_JOINTS + strokes.num_strokes
+
+    # Memory
+
+    @staticmethod
+    def unpack(memory: Tensor) -> dict[str, Tensor]:
+        """Memory (N, MEMORY_SIZE) by name."""
+        return dict(zip(MEMORY, memory.split(list(MEMORY.values()), dim=1), strict=True))
+
+    @staticmethod
+    def pack(parts: dict[str, Tensor]) -> Tensor:
+        """Inverse of `unpack`."""
+        return torch.cat([parts[name] for name in MEMORY], dim=1)
+
+    # Planning
+
+    def plan(self, terms: dict[str, Tensor], memory: Tensor, replan: bool = True) -> Tensor:
+        """Move the clock on and plan the strike.
+
+        Args:
+            terms: raw observation terms, see `sim.return_task.TERMS`.
+            memory: (N, MEMORY_SIZE).
+            replan: look at the ball; otherwise the last plan stands (training skips steps to save time).
+
+        Returns:
+            Memory with this step's stance, stroke, phase, goal and bend.
+        """
+        config, m = self.config, self.unpack(memory)
+        started = m["started"] > 0.5
+        stance = self._stance(terms, m, started)
+        m["ref_pos"] = torch.where(started, m["ref_pos"], self.ready)
+        m["from_pos"] = torch.where(started, m["from_pos"], self.ready)
+        phase0 = torch.where(started, m["phase"], torch.full_like(m["phase"], 99.0))
+        stroke = m["stroke"][:, 0].round().to(torch.int64)
+        strike_s = self.strokes.strike.float() * self.dt
+        end_s = self.strokes.end.float() * self.dt
+
+        begun = m["begun"][:, 0] > 0.5
+        time = (m["time"][:, 0] - self.dt).clamp(min=-1.0)
+        phase = phase0[:, 0] + self.dt
+        since = m["since"][:, 0] + self.dt
+        # The strike is over a moment after its time.
+        struck = begun & (time < -0.5 * self.dt)
+        begun = begun & ~struck
+        free = ~begun & (phase >= strike_s[stroke] + config.recover)
+        goal = {name: m[f"goal_{name}"] for name in ("pos", "vel", "normal")}
+        if replan:
+            plan = self.planner.plan(
+                terms["ball_pos"], terms["ball_vel"], terms["target"], stance, stroke, time, begun
+            )
+            seen = terms["ball_valid"][:, 0] > 0.5
+            usable = plan.feasible & seen
+            begin = usable & free & (plan.goal.time <= strike_s[plan.stroke])
+            follow = usable & begun & (time > self.planner.config.freeze)
+            update = begin | follow
+            stroke = torch.where(begin, plan.stroke, stroke)
+            time = torch.where(update, plan.goal.time, time)
+            for name, value in (("pos", plan.goal.pos), ("vel", plan.goal.vel), ("normal", plan.goal.normal)):
+                goal[name] = torch.where(update[:, None], value, goal[name])
+            m["from_pos"] = torch.where(begin[:, None], m["ref_pos"], m["from_pos"])
+            since = torch.where(begin, torch.zeros_like(since), since)
+            begun = begun | begin
+            for name in ("bend", "whip"):
+                m[name] = torch.where(begin[:, None], torch.zeros_like(m[name]), m[name])
+        # Before the strike the clock is the time that is left; after it, the stroke runs out.
+        phase = torch.where(begun, strike_s[stroke] - time, phase)
+        phase = torch.minimum(phase.clamp(min=0.0), end_s[stroke])
+        m.update(
+            started=torch.ones_like(m["started"]),
+            stance=stance,
+            stroke=stroke[:, None].float(),
+            phase=phase[:, None],
+            begun=begun[:, None].float(),
+            time=time[:, None],
+            since=since[:, None],
+            goal_pos=goal["pos"],
+            goal_vel=goal["vel"],
+            goal_normal=goal["normal"],
+        )
+        if replan:
+            bend, whip = self._aim_racket(terms, m)
+            m["bend"] = torch.where(begun[:, None], bend, m["bend"])
+            m["whip"] = torch.where(begun[:, None], whip, m["whip"])
+        m["ref_pos"] = self.reference(m).joint_pos
+        return self.pack(m)
+
+    def _stance(self, terms: dict[str, Tensor], m: dict[str, Tensor], started: Tensor) -> Tensor:
+        """Where the feet stand: x, y of the ready pose's pelvis over them and their heading, (N, 3)."""
+        pos = terms["root_pos"]
+        rot = matrix(terms["root_quat"])
+        soles = [foot.forward(terms["joint_pos"][:, foot.index]) for foot in self.feet]
+        middle = 0.5 * (soles[0].pos + soles[1].pos)
+        middle = pos + (rot @ middle.unsqueeze(-1))[..., 0]
+        ahead = [(rot @ sole.rot[..., :1])[..., 0] for sole in soles]
+        ahead = ahead[0] + ahead[1]
+        heading = torch.atan2(ahead[:, 1], ahead[:, 0])
+        x = middle[:, 0] - self._feet_ahead * heading.cos()
+        y = middle[:, 1] - self._feet_ahead * heading.sin()
+        now = torch.stack((x, y, heading), dim=1)
+        follow = self.config.stance_rate * self.dt
+        moved = m["stance"] + follow * (now - m["stance"])
+        return torch.where(started, moved, now)
+
+    # Reference
+
+    def reference(self, m: dict[str, Tensor]) -> Reference:
+        """The stroke at the present phase, bent toward the goal, in the stance frame."""
+        s, config = self.strokes, self.config
+        stroke = m["stroke"][:, 0].round().to(torch.int64)
+        phase = m["phase"][:, 0]
+        frame = phase / self.dt
+        low = frame.floor().clamp(max=float(s.joint_pos.shape[1] - 2))
+        u = (frame - low)[:, None]
+        i = low.to(torch.int64)
+        total = s.joint_pos.shape[1]
+        row = stroke * total + i
+
+        def at(table: Tensor) -> Tensor:
+            flat = table.flatten(0, 1).flatten(1)
+            return flat[row] + u * (flat[row + 1] - flat[row])
+
+        joint_pos, joint_vel = at(s.joint_pos), at(s.joint_vel)
+        moving = (phase < s.end[stroke].float() * self.dt - 1e-4).float()[:, None]
+        joint_vel = joint_vel * moving
+        # Join: from where the last reference was to the stroke.
+        share = (m["since"] / config.join).clamp(0.0, 1.0)
+        share = share * share * (3 - 2 * share)
+        joint_pos = m["from_pos"] + share * (joint_pos - m["from_pos"])
+        joint_vel = share * joint_vel
+        # Bend: reach the goal's pose and velocity at the strike.
+        tau = phase[:, None] - s.strike[stroke].float()[:, None] * self.dt
+        (b, b_rate, b_acc), (w, w_rate, w_acc) = self._windows(tau)
+        bent = b * m["bend"] + w * m["whip"]
+        rate = b_rate * m["bend"] + w_rate * m["whip"]
+        push = at(s.arm_inertia).unflatten(-1, (ARM, ARM)) @ (b_acc * m["bend"] + w_acc * m["whip"]).unsqueeze(-1)
+        pick = torch.nn.functional.one_hot(self.arm, NUM_JOINTS).float()
+        joint_pos = joint_pos + bent @ pick
+        joint_vel = joint_vel + rate @ pick
+        joint_pos = torch.minimum(torch.maximum(joint_pos, self.lower), self.upper)
+        return Reference(
+            root_pos=at(s.root_pos),
+            root_rot=at(s.root_rot).unflatten(-1, (3, 3)),
+            root_lin_vel=at(s.root_lin_vel) * moving,
+            root_ang_vel=at(s.root_ang_vel) * moving,
+            joint_pos=joint_pos,
+            joint_vel=joint_vel,
+            torque=at(s.torque) + push[..., 0] @ pick,
+        )
+
+    def _windows(self, tau: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+        """Bend (1 at the strike) and whip (slope 1 at the strike) at time tau from it, with two derivatives."""
+
+        def bump(half: float) -> tuple[Tensor, Tensor, Tensor]:
+            # (1 - x²)³: two continuous derivatives at its ends.
+            x = (tau / half).clamp(-1.0, 1.0)
+            rest = 1 - x * x
+            return rest**3, -6 * x * rest**2 / half, (24 * x * x * rest - 6 * rest**2) / half**2
+
+        c, c_rate, c_acc = bump(self.config.whip_window)
+        return bump(self.config.bend_window), (tau * c, c + tau * c_rate, 2 * c_rate + tau * c_acc)
+
+    def _aim_racket(self, terms: dict[str, Tensor], m: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Bend and whip of the arm that bring the racket to the goal at the strike.
+
+        The pelvis is expected where the reference has it at the strike, plus its present deviation. Damped
+        Gauss–Newton steps on position and face normal, warm-started with the last bend.
+        """
+        s, config = self.strokes, self.config
+        stroke = m["stroke"][:, 0].round().to(torch.int64)
+        strike = s.strike[stroke]
+        rows = stroke * s.joint_pos.shape[1] + strike
+
+        def at(table: Tensor) -> Tensor:
+            return table.flatten(0, 1)[rows]
+
+        state, ref = self.state(terms, m), self.reference(m)
+        drift = (state.root_pos - ref.root_pos).clamp(-0.1, 0.1)
+        root_rot = at(s.root_rot)
+        root_pos = at(s.root_pos) + drift
+        goal_pos, goal_vel, normal = (self._to_stance(m, name) for name in ("pos", "vel", "normal"))
+        turned = root_rot.transpose(-1, -2)
+        goal_pos = (turned @ (goal_pos - root_pos).unsqueeze(-1))[..., 0]
+        normal = (turned @ normal.unsqueeze(-1))[..., 0]
+        base = at(s.joint_pos)[:, self.arm]
+        lower, upper = self.lower[self.arm], self.upper[self.arm]
+        face = s.face[stroke][:, None]
+        effort = torch.tensor(config.effort)
+        bend = m["bend"]
+        eye = torch.eye(6)
+        for _ in range(config.iterations):
+            pose = self.racket.forward(torch.minimum(torch.maximum(base + bend, lower), upper))
+            z = face * pose.rot[..., 2]
+            error = torch.cat((goal_pos - pose.pos, 0.3 * torch.linalg.cross(z, normal)), dim=1)
+            # Turning about the normal itself is free: project it out of the rows for orientation.
+            spin = pose.axes - z.unsqueeze(-1) * (z.unsqueeze(1) @ pose.axes)
+            jac = torch.cat((pose.jac_pos, 0.3 * spin), dim=1)
+            # Minimum-effort step with a pull back to no bend in the null space.
+            jw = jac * effort
+            inverse = solve_spd(jw @ jac.transpose(-1, -2) + 2e-3 * eye)
+            pull = -0.3 * bend
+            residual = error - (jac @ pull.unsqueeze(-1))[..., 0]
+            step = pull + effort * (jac.transpose(-1, -2) @ (inverse @ residual.unsqueeze(-1)))[..., 0]
+            bend = (bend + step.clamp(-0.4, 0.4)).clamp(-config.bend_limit, config.bend_limit)
+            bend = torch.minimum(torch.maximum(base + bend, lower), upper) - base
+        pose = self.racket.forward(base + bend)
+        joint_vel = at(s.joint_vel)[:, self.arm]
+        lin = (turned @ at(s.root_lin_vel).unsqueeze(-1))[..., 0]
+        ang = at(s.root_ang_vel)
+        carried = lin + torch.linalg.cross(ang, pose.pos, dim=1)
+        wanted = (turned @ goal_vel.unsqueeze(-1))[..., 0] - carried
+        missing = wanted - (pose.jac_pos @ joint_vel.unsqueeze(-1))[..., 0]
+        jw = pose.jac_pos * effort
+        inverse = solve_spd3(jw @ pose.jac_pos.transpose(-1, -2) + 2e-3 * torch.eye(3))
+        whip = effort * (pose.jac_pos.transpose(-1, -2) @ (inverse @ missing.unsqueeze(-1)))[..., 0]
+        return bend, whip.clamp(-config.whip_limit, config.whip_limit)
+
+    def _to_stance(self, m: dict[str, Tensor], name: str) -> Tensor:
+        value = m[f"goal_{name}"]
+        cos, sin = m["stance"][:, 2].cos(), m["stance"][:, 2].sin()
+        x, y, z = value.unbind(1)
+        if name == "pos":
+            x, y = x - m["stance"][:, 0], y - m["stance"][:, 1]
+        return torch.stack((cos * x + sin * y, cos * y - sin * x, z), dim=1)
+
+    # State and control
+
+    def state(self, terms: dict[str, Tensor], m: dict[str, Tensor]) -> State:
+        """The robot in the stance frame."""
+        cos, sin = m["stance"][:, 2].cos(), m["stance"][:, 2].sin()
+        zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+        turn = torch.stack((cos, sin, zero, -sin, cos, zero, zero, zero, one), dim=-1).unflatten(-1, (3, 3))
+        origin = torch.cat((m["stance"][:, :2], torch.zeros_like(m["started"])), dim=1)
+
+        def turned(vector: Tensor) -> Tensor:
+            return (turn @ vector.unsqueeze(-1))[..., 0]
+
+        return State(
+            root_pos=turned(terms["root_pos"] - origin),
+            root_rot=turn @ matrix(terms["root_quat"]),
+            root_lin_vel=turned(terms["root_lin_vel"]),
+            root_ang_vel=terms["base_ang_vel"],
+            joint_pos=terms["joint_pos"],
+            joint_vel=terms["joint_vel"],
+        )
+
+    def deviation(self, state: State, ref: Reference) -> tuple[Tensor, Tensor]:
+        """Deviation from the reference: configuration (N, 35) and velocity (N, 35)."""
+        rotation = rotation_vector(ref.root_rot.transpose(-1, -2) @ state.root_rot)
+        q = torch.cat((state.root_pos - ref.root_pos, rotation, state.joint_pos - ref.joint_pos), dim=1)
+        v = torch.cat(
+            (
+                state.root_lin_vel - ref.root_lin_vel,
+                state.root_ang_vel - ref.root_ang_vel,
+                state.joint_vel - ref.joint_vel,
+            ),
+            dim=1,
+        )
+        return q, v
+
+    def observe(self, terms: dict[str, Tensor], memory: Tensor) -> Tensor:
+        """Observation of the network, (N, observation_size), all entries of order one."""
+        m = self.unpack(memory)
+        ref, state = self.reference(m), self.state(terms, m)
+        q, v = self.deviation(state, ref)
+        racket = self.racket.forward(state.joint_pos[:, self.arm])
+        pos = state.root_pos + (state.root_rot @ racket.pos.unsqueeze(-1))[..., 0]
+        rot = state.root_rot @ racket.rot
+        stroke = m["stroke"][:, 0].round().to(torch.int64)
+        face = self.strokes.face[stroke][:, None]
+        goal_pos, goal_vel, goal_normal = (self._to_stance(m, name) for name in ("pos", "vel", "normal"))
+        begun, time = m["begun"], m["time"].clamp(-1.0, 1.6)
+        left = self.strokes.end[stroke].float()[:, None] * self.dt - m["phase"]
+        kind = torch.nn.functional.one_hot(stroke, self.strokes.num_strokes).float()
+        return torch.cat(
+            (
+                10.0 * q[:, :6],
+                v[:, :3],
+                0.5 * v[:, 3:6],
+                5.0 * q[:, 6:],
+                0.2 * v[:, 6:],
+                ref.joint_pos[:, self.arm],
+                0.2 * ref.joint_vel[:, self.arm],
+                begun * (goal_pos - pos).clamp(-1.5, 1.5) * 2.0,
+                begun * 0.1 * goal_vel,
+                begun * goal_normal,
+                face * rot[..., 2],
+                rot[..., 0],
+                m["bend"],
+                0.2 * m["whip"],
+                begun,
+                begun * time,
+                begun * torch.exp(-5.0 * time.clamp(min=0.0)),
+                begun * torch.exp(-20.0 * time.clamp(min=0.0)),
+                left,
+                m["since"].clamp(max=1.0),
+                m["action"],
+                kind,
+            ),
+            dim=1,
+        )
+
+    def act(self, terms: dict[str, Tensor], memory: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Joint position targets (N, 29), rad, from the network's output (N, 29), and the next memory."""
+        m = self.unpack(memory)
+        ref, state = self.reference(m), self.state(terms, m)
+        q, v = self.deviation(state, ref)
+        feedback = torch.cat((q, v), dim=1) @ self.gain.T
+        action = action.clamp(-3.0, 3.0)
+        targets = (
+            ref.joint_pos
+            + (self.kd / self.kp) * ref.joint_vel
+            + ref.torque / self.kp
+            - self.config.feedback * feedback.clamp(-0.6, 0.6)
+            + self.action_scale * action
+        )
+        m["action"] = action
+        return targets, self.pack(m)
+
+
+def matrix(quat: Tensor) -> Tensor:
+    """Rotation matrices (N, 3, 3) of unit quaternions w, x, y, z (N, 4)."""
+    w, x, y, z = quat.unbind(-1)
+    return torch.stack(
+        (
+            1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+            2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+            2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+        ),
+        dim=-1,
+    ).unflatten(-1, (3, 3))  # fmt: skip
+
+
+def rotation_vector(rot: Tensor) -> Tensor:
+    """Rotation vector (N, 3) of matrices (N, 3, 3), for turns below about 2 rad."""
+    skew = torch.stack(
+        (rot[..., 2, 1] - rot[..., 1, 2], rot[..., 0, 2] - rot[..., 2, 0], rot[..., 1, 0] - rot[..., 0, 1]), dim=-1
+    )
+    sine = 0.5 * skew.norm(dim=-1)
+    cosine = 0.5 * (rot.diagonal(dim1=-2, dim2=-1).sum(-1) - 1)
+    angle = torch.atan2(sine, cosine)
+    return skew * (0.5 * angle / sine.clamp(min=1e-6)).unsqueeze(-1)
+
+
+def solve_spd(matrix6: Tensor) -> Tensor:
+    """Inverse of symmetric positive (N, 6, 6) by 3 × 3 blocks: exports without a solver."""
+    a, b = matrix6[..., :3, :3], matrix6[..., :3, 3:]
+    d = matrix6[..., 3:, 3:]
+    ai = solve_spd3(a)
+    s = solve_spd3(d - b.transpose(-1, -2) @ ai @ b)
+    aib = ai @ b
+    top = torch.cat((ai + aib @ s @ aib.transpose(-1, -2), -aib @ s), dim=-1)
+    bottom = torch.cat((-s @ aib.transpose(-1, -2), s), dim=-1)
+    return torch.cat((top, bottom), dim=-2)
+
+
+def solve_spd3(m: Tensor) -> Tensor:
+    """Inverse of (N, 3, 3) by cofactors."""
+    a, b, c = m.unbind(-2)
+    cofactors = torch.stack(
+        (torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)), dim=-1
+    )
+    return cofactors / (a * torch.linalg.cross(b, c)).sum(-1)[..., None, None]
+
+
+def split_terms(observation: Tensor) -> dict[str, Tensor]:
+    """Raw observation (N, OBSERVATION_SIZE) by term."""
+    return dict(zip(TERMS, observation.split(list(TERMS.values()), dim=1), strict=True))

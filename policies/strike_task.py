@@ -1,0 +1,364 @@
+"""Learning to strike: imitation of strokes, conditioned on strike goals, without a ball in the air.
+
+The robot stands in its ready pose; again and again a stroke begins with a goal from a pool that the planner made
+from launched balls; the reward asks for the racket where, when, as fast and facing as the goal says, and the
+impact with the ball that belongs to the goal is computed at the strike, so that a return counts as a return.
+Balls do not fly and plans do not change under way, which makes a step cost little more than the robot's physics.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from rsl_rl.env import VecEnv
+from tensordict import TensorDict
+from torch import Tensor
+
+from humanoid.joints import EFFORT_LIMIT, KD, KP, LOWER, NUM_JOINTS, UPPER
+from humanoid.model import build_model
+from policies.goals import GoalPool
+from policies.player import MEMORY_SIZE, Player
+from sim.ball import BallState
+from sim.court import in_singles_court, net_height
+from sim.engine import CpuEngine
+from sim.predict import predict
+from sim.return_task import ready_state
+from sim.stringbed import impact
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """Weights, by term. A term's value is between 0 and 1 unless said otherwise.
+
+    Attributes:
+        alive: every step. imitate: joints near the reference. balance: pelvis near the reference.
+        approach: racket near its line to the goal in the last 0.12 s, every step.
+        reach: racket near the goal at the strike. face, speed: its normal and velocity there.
+        touch: the ball meets the string bed. net: the return clears the net. land: it lands in court.
+        target: it lands near the wanted point.
+        rate: mean square change of the action (a cost). saturation: torque beyond the motors' (a cost).
+        limits: joint angle beyond its limits, rad (a cost). fall: once (a cost).
+    """
+
+    alive: float = 0.05
+    imitate: float = 0.15
+    balance: float = 0.10
+    approach: float = 0.5
+    reach: float = 6.0
+    face: float = 4.0
+    speed: float = 3.0
+    touch: float = 4.0
+    net: float = 3.0
+    land: float = 8.0
+    target: float = 3.0
+    rate: float = -0.02
+    saturation: float = -0.01
+    limits: float = -1.0
+    fall: float = -10.0
+
+
+@dataclass(frozen=True)
+class StrikeTaskConfig:
+    """The training task.
+
+    Attributes:
+        num_envs: robots.
+        episode_s: time limit, s.
+        pause: range of the pause in the ready pose between strokes, s.
+        timestep: physics step, s. control_dt: control period, s.
+        joint_noise, velocity_noise: of the start, rad, rad/s.
+        push: standard deviation of random changes of the pelvis's velocity, m/s. push_interval: mean time between
+            them, s.
+        fall_height, fall_tilt: what counts as fallen, m, rad.
+        observation_noise: standard deviation on joint angles, rad (ten times that on velocities, rad/s).
+        aim_interval: control steps between corrections of the bend for the pelvis's drift.
+        reward: weights.
+    """
+
+    num_envs: int = 512
+    episode_s: float = 8.0
+    pause: tuple[float, float] = (0.0, 0.5)
+    timestep: float = 0.005
+    control_dt: float = 0.02
+    joint_noise: float = 0.03
+    velocity_noise: float = 0.2
+    push: float = 0.1
+    push_interval: float = 1.0
+    fall_height: float = 0.42
+    fall_tilt: float = 1.0
+    observation_noise: float = 0.003
+    aim_interval: int = 4
+    reward: RewardConfig = field(default_factory=RewardConfig)
+
+
+class StrikeTask(VecEnv):
+    """RSL-RL environment; see the module.
+
+    Args:
+        player: planner, strokes and controller around the network.
+        pool: goals to train on.
+        config: see `StrikeTaskConfig`.
+        seed: of everything random.
+        threads: physics threads, 0 for all cores.
+    """
+
+    def __init__(
+        self,
+        player: Player,
+        pool: GoalPool,
+        config: StrikeTaskConfig | None = None,
+        seed: int = 0,
+        threads: int = 0,
+    ) -> None:
+        self.config = config = config or StrikeTaskConfig()
+        self.player, self.pool = player, pool
+        self.num_envs, self.num_actions, self.device = config.num_envs, NUM_JOINTS, "cpu"
+        self.max_episode_length = round(config.episode_s / config.control_dt)
+        self.episode_length_buf = torch.zeros(self.num_envs, dtype=torch.long)
+        self.cfg = {"task": "strike"}
+        self.generator = torch.Generator().manual_seed(seed)
+        self.engine = CpuEngine(self.num_envs, build_model(timestep=config.timestep), threads)
+        self.substeps = round(config.control_dt / config.timestep)
+        n = self.num_envs
+        self.ready_qpos, _ = ready_state((0.0, 0.0))
+        self.memory = torch.zeros(n, MEMORY_SIZE)
+        self.pause = torch.zeros(n)
+        self.goal = torch.zeros(n, dtype=torch.long)
+        self.previous = torch.zeros(n, NUM_JOINTS)
+        self.kp, self.kd = torch.as_tensor(KP.copy()), torch.as_tensor(KD.copy())
+        self.effort = torch.as_tensor(EFFORT_LIMIT.copy())
+        self.lower, self.upper = torch.as_tensor(LOWER.copy()), torch.as_tensor(UPPER.copy())
+        self.racket_vel = torch.zeros(n, 3)
+        self._strike_s = player.strokes.strike.float() * player.dt
+        self._count = 0
+        self._blank = {
+            "ball_pos": torch.zeros(n, 3), "ball_vel": torch.zeros(n, 3),
+            "ball_valid": torch.zeros(n, 1), "target": torch.zeros(n, 2),
+        }  # fmt: skip
+        self._reset(torch.arange(n))
+        self.episode_length_buf = torch.randint(0, self.max_episode_length, (n,), generator=self.generator)
+        self._terms: dict[str, Tensor] = {}
+        self._observation = self._look()
+
+    # RSL-RL's contract
+
+    def get_observations(self) -> TensorDict:
+        """Observations for actor and critic, (N, observation_size)."""
+        return TensorDict({"policy": self._observation}, batch_size=[self.num_envs])
+
+    def step(self, actions: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict]:
+        """One control period."""
+        targets, self.memory = self.player.act(self._terms, self.memory, actions)
+        engine = self.engine
+        engine.ctrl.copy_(targets)
+        for _ in range(self.substeps):
+            before = engine.racket_pos.clone()
+            engine.step()
+        self.racket_vel = ((engine.racket_pos - before) / engine.timestep).float()
+        self.episode_length_buf += 1
+        self._count += 1
+        rewards, log = self._reward(actions)
+        fallen = self._fallen()
+        rewards = rewards + self.config.reward.fall * fallen
+        log["fall_per_100"] = 100 * fallen.float().mean()
+        late = self.episode_length_buf >= self.max_episode_length
+        dones = fallen | late
+        ids = dones.nonzero().squeeze(1)
+        self.previous = actions.clone()
+        if len(ids):
+            self._reset(ids)
+        self._push()
+        self._observation = self._look()
+        extras = {"time_outs": late & ~fallen, "log": {f"/strike/{k}": v for k, v in log.items()}}
+        return self.get_observations(), rewards, dones, extras
+
+    # Inside
+
+    def _uniform(self, low: float, high: float, n: int) -> Tensor:
+        return low + (high - low) * torch.rand(n, generator=self.generator)
+
+    def _reset(self, ids: Tensor) -> None:
+        n, config = len(ids), self.config
+        qpos = self.ready_qpos.repeat(n, 1)
+        qpos[:, 7:] += config.joint_noise * torch.randn(n, NUM_JOINTS, generator=self.generator)
+        qvel = torch.zeros(n, 35, dtype=torch.float64)
+        qvel[:, 6:] = config.velocity_noise * torch.randn(n, NUM_JOINTS, generator=self.generator)
+        self.engine.reset(ids, qpos, qvel)
+        self.memory[ids] = 0.0
+        self.previous[ids] = 0.0
+        self.pause[ids] = self._uniform(*config.pause, n) + 0.1
+        self.episode_length_buf[ids] = 0
+
+    def _push(self) -> None:
+        config = self.config
+        hit = torch.rand(self.num_envs, generator=self.generator) < config.control_dt / config.push_interval
+        ids = hit.nonzero().squeeze(1)
+        if len(ids) and config.push > 0:
+            self.engine.qvel[ids, :2] += config.push * torch.randn(len(ids), 2, generator=self.generator)
+
+    def _look(self) -> Tensor:
+        """Clock, new strokes, and the observation."""
+        noise = self.config.observation_noise
+        qpos, qvel = self.engine.qpos.float(), self.engine.qvel.float()
+        shape = (self.num_envs, NUM_JOINTS)
+        self._terms = {
+            "joint_pos": qpos[:, 7:] + noise * torch.randn(shape, generator=self.generator),
+            "joint_vel": qvel[:, 6:] + 10 * noise * torch.randn(shape, generator=self.generator),
+            "base_ang_vel": qvel[:, 3:6],
+            "root_quat": qpos[:, 3:7],
+            "root_pos": qpos[:, :3],
+            "root_lin_vel": qvel[:, :3],
+            **self._blank,
+        }
+        player = self.player
+        self.memory = player.plan(self._terms, self.memory, replan=False)
+        m = player.unpack(self.memory)
+        idle = (m["begun"][:, 0] < 0.5) & (
+            m["phase"][:, 0]
+            >= torch.minimum(
+                player.strokes.end.float()[m["stroke"][:, 0].long()] * player.dt - 1e-3,
+                self._strike_s[m["stroke"][:, 0].long()] + player.config.recover,
+            )
+        )
+        self.pause = torch.where(idle, self.pause - player.dt, self.pause)
+        ids = (idle & (self.pause <= 0)).nonzero().squeeze(1)
+        m = {key: value.clone() for key, value in m.items()}
+        if len(ids):
+            self._begin(ids, m)
+        if len(ids) or self._count % self.config.aim_interval == 0:
+            bend, whip = player._aim_racket(self._terms, m)
+            active = m["begun"] > 0.5
+            m["bend"] = torch.where(active, bend, m["bend"])
+            m["whip"] = torch.where(active, whip, m["whip"])
+        self.memory = player.pack(m)
+        return player.observe(self._terms, self.memory)
+
+    def _begin(self, ids: Tensor, m: dict[str, Tensor]) -> None:
+        rows = torch.randint(0, len(self.pool), (len(ids),), generator=self.generator)
+        self.goal[ids] = rows
+        pool, stance = self.pool, m["stance"][ids]
+        cos, sin = stance[:, 2].cos(), stance[:, 2].sin()
+
+        def placed(value: Tensor, move: bool) -> Tensor:
+            x, y = cos * value[:, 0] - sin * value[:, 1], sin * value[:, 0] + cos * value[:, 1]
+            if move:
+                x, y = x + stance[:, 0], y + stance[:, 1]
+            return torch.stack((x, y, value[:, 2]), dim=1)
+
+        m["goal_pos"][ids] = placed(pool.pos[rows], True)
+        m["goal_vel"][ids] = placed(pool.vel[rows], False)
+        m["goal_normal"][ids] = placed(pool.normal[rows], False)
+        m["stroke"][ids] = pool.stroke[rows].float()[:, None]
+        m["time"][ids] = pool.time[rows][:, None]
+        m["begun"][ids] = 1.0
+        m["phase"][ids] = (self._strike_s[pool.stroke[rows]] - pool.time[rows])[:, None].clamp(min=0.0)
+        m["from_pos"][ids] = m["ref_pos"][ids]
+        m["since"][ids] = 0.0
+        m["bend"][ids] = 0.0
+        m["whip"][ids] = 0.0
+        self.pause[ids] = self._uniform(*self.config.pause, len(ids))
+
+    def _fallen(self) -> Tensor:
+        qpos = self.engine.qpos
+        upright = 1 - 2 * (qpos[:, 4] ** 2 + qpos[:, 5] ** 2)
+        return (qpos[:, 2] < self.config.fall_height) | (upright < math.cos(self.config.fall_tilt))
+
+    def _reward(self, actions: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        w, player, engine = self.config.reward, self.player, self.engine
+        # Memory's clock stands at the state before this step.
+        m = player.unpack(self.memory)
+        left = m["time"][:, 0] - player.dt
+        begun = m["begun"][:, 0] > 0.5
+        qpos = engine.qpos.float()
+        ref = player.reference({**m, "phase": m["phase"] + player.dt})
+        error = (qpos[:, 7:] - ref.joint_pos) ** 2
+        origin = torch.cat((m["stance"][:, :2], torch.zeros_like(m["started"])), dim=1)
+        root = ((qpos[:, :3] - origin - ref.root_pos) ** 2).sum(1)
+        tilt = 2 * (qpos[:, 4] ** 2 + qpos[:, 5] ** 2)
+        pos, vel = engine.racket_pos.float(), self.racket_vel
+        stroke = m["stroke"][:, 0].long()
+        normal = player.strokes.face[stroke][:, None] * engine.racket_rot[..., 2].float()
+        line = m["goal_pos"] - m["goal_vel"] * left[:, None]
+        off = torch.linalg.vector_norm(pos - line, dim=1)
+        torque = (self.kp * (engine.ctrl - engine.qpos[:, 7:]) - self.kd * engine.qvel[:, 6:]) / self.effort
+        beyond = (torque.abs() - 1.0).clamp(0.0, 2.0).float()
+        over = ((engine.qpos[:, 7:] - self.upper).clamp(min=0) + (self.lower - engine.qpos[:, 7:]).clamp(min=0)).float()
+        near = begun & (left > -0.001) & (left < 0.12)
+        reward = (
+            w.alive
+            + w.imitate * torch.exp(-error.mean(1) / 0.02)
+            + w.balance * torch.exp(-root / 0.01 - tilt / 0.02)
+            + w.approach * near * torch.exp(-((off / 0.15) ** 2))
+            + w.rate * ((actions - self.previous) ** 2).mean(1)
+            + w.saturation * beyond.sum(1)
+            + w.limits * over.sum(1)
+        )
+        log = {"joint_error": error.mean(1).sqrt().mean(), "root_error": root.sqrt().mean()}
+        now = begun & (left <= 0.5 * player.dt) & (left > -0.5 * player.dt)
+        ids = now.nonzero().squeeze(1)
+        if len(ids):
+            bonus, more = self._judge(ids, left[ids], pos[ids], vel[ids], normal[ids], m)
+            reward[ids] += bonus
+            log.update(more)
+        return reward, log
+
+    def _judge(self, ids, left, pos, vel, normal, m) -> tuple[Tensor, dict[str, Tensor]]:
+        """Rewards of the strike: the goal, and what becomes of the ball."""
+        w, player = self.config.reward, self.player
+        at_strike = pos + vel * left[:, None]
+        off = torch.linalg.vector_norm(at_strike - m["goal_pos"][ids], dim=1)
+        turn = torch.acos((normal * m["goal_normal"][ids]).sum(1).clamp(-1 + 1e-6, 1 - 1e-6))
+        slow = torch.linalg.vector_norm(vel - m["goal_vel"][ids], dim=1)
+        close = torch.exp(-((off / 0.25) ** 2))
+        reward = w.reach * (0.3 * torch.exp(-((off / 0.4) ** 2)) + 0.7 * torch.exp(-((off / 0.1) ** 2)))
+        reward += w.face * close * (0.4 * torch.exp(-((turn / 0.6) ** 2)) + 0.6 * torch.exp(-((turn / 0.15) ** 2)))
+        reward += w.speed * close * torch.exp(-((slow / 3.0) ** 2))
+        # The ball flies through the plane of the strings when its distance along the normal vanishes.
+        goal = self.pool.at(self.goal[ids])
+        stance = m["stance"][ids]
+        ball_pos = goal.ball_pos.clone()
+        ball_pos[:, :2] += stance[:, :2]
+        rot = self.engine.racket_rot[ids].float()
+        gap = ((ball_pos - at_strike) * normal).sum(1) - 0.0335
+        closing = ((vel - goal.ball_vel) * normal).sum(1).clamp(min=1.0)
+        later = (gap / closing).clamp(-0.04, 0.04)
+        ball_pos = ball_pos + goal.ball_vel * later[:, None]
+        centre = at_strike + vel * later[:, None]
+        local = (rot.transpose(-1, -2) @ (ball_pos - centre).unsqueeze(-1))[..., 0]
+        touch = ((local[:, 0] / 0.165) ** 2 + (local[:, 1] / 0.13) ** 2 < 1) & (gap.abs() < 0.3)
+        spin = self.engine.qvel.new_zeros(len(ids), 3).float()
+        hit = impact(
+            goal.ball_vel, goal.ball_spin, normal, ball_pos - 0.0335 * normal, centre, rot, vel, spin,
+            player.planner.racket, player.planner.params,
+        )  # fmt: skip
+        start = ball_pos.clone()
+        start[:, :2] -= stance[:, :2]
+        start[:, 0] += goal.start_x
+        flight = predict(BallState(start, hit.vel, hit.spin), player.planner.params, 3.0, 0.05)
+        # Height over the cord where the path crosses the net.
+        x = flight.pos[..., 0]
+        crosses = (x[:, :-1] < 0) & (x[:, 1:] >= 0)
+        index = crosses.int().argmax(dim=1, keepdim=True)
+        x0, x1 = x.gather(1, index), x.gather(1, index + 1)
+        share = (-x0 / (x1 - x0).clamp(min=1e-6)).clamp(0, 1)[..., None]
+        both = [flight.pos.gather(1, (index + k)[..., None].expand(-1, 1, 3)) for k in (0, 1)]
+        over = (both[0] + share * (both[1] - both[0]))[:, 0]
+        first = flight.bounce_time[:, None] > (index + share[..., 0]) * 0.05
+        clears = touch & crosses.any(1) & first[:, 0] & (over[:, 2] > net_height(over[:, 1]) + 0.0335)
+        lands = clears & in_singles_court(flight.bounce_pos, "far", margin=0.03)
+        wanted = torch.tensor([5.0, 0.0])
+        miss = torch.linalg.vector_norm(flight.bounce_pos[:, :2] - wanted, dim=1)
+        reward += w.touch * touch + w.net * clears + w.land * lands
+        reward += w.target * touch * torch.exp(-((miss / 6.0) ** 2))
+        log = {
+            "racket_error": off.median(),
+            "face_error_deg": torch.rad2deg(turn.median()),
+            "speed_error": slow.median(),
+            "racket_speed": torch.linalg.vector_norm(vel, dim=1).mean(),
+            "touch": touch.float().mean(),
+            "clear": clears.float().mean(),
+            "in_court": lands.float().mean(),
+        }
+        return reward, log
