@@ -309,7 +309,8 @@ class Shield:
     2. Rate: the target moves no faster than ``target_rate`` times the motor's velocity limit.
     3. Position: the target lies within the joint's range, less ``position_margin``.
     4. Braking: a joint that, if it went on for one more control step as in the last one, could not be stopped
-       before its limit is given the target that brakes it with the torque :func:`deceleration` counts on.
+       before its limit is given the target that brakes it with the torque :func:`deceleration` counts on, or
+       with all the motor has when that would come too late.
     5. Torque: the target is brought so near that kp (target − q) − kd q̇ is within the effort. Only here can
        a target leave the joint's range: when a joint is beyond it, or so fast that the damping alone is
        more than the motor has.
@@ -343,7 +344,6 @@ class Shield:
         self._brake_high = self._upper - limits.brake_margin * (UPPER - LOWER)
         self._step = limits.target_rate * VELOCITY_LIMIT * dt
         self._half_brake = 0.5 / deceleration()
-        self._brake_torque = BRAKE_SHARE * EFFORT_LIMIT
         self.last: np.ndarray | None = None
         """Last safe target, [rad], shape (N, 29); None at the start."""
         self._last_vel: np.ndarray | None = None
@@ -395,8 +395,11 @@ class Shield:
         rising, falling = (v > 0.0) & (ahead > self._brake_high), (v < 0.0) & (ahead < self._brake_low)
         damping = self._kd * v
         if rising.any() or falling.any():
-            low = np.where(falling, q + (damping + self._brake_torque) / self._kp, -np.inf)
-            high = np.where(rising, q + (damping - self._brake_torque) / self._kp, np.inf)
+            stop = q + v * np.abs(v) * self._half_brake
+            late = (stop > self._upper) | (stop < self._lower)
+            brake = np.where(late, EFFORT_LIMIT, BRAKE_SHARE * EFFORT_LIMIT)
+            low = np.where(falling, q + (damping + brake) / self._kp, -np.inf)
+            high = np.where(rising, q + (damping - brake) / self._kp, np.inf)
             safe = _clip(safe, low, high, "braking", changed)
         safe = _clip(
             safe,
