@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -28,19 +27,6 @@ _TONES = {
 }
 
 
-@dataclass(frozen=True)
-class Board:
-    """What the score board shows.
-
-    Attributes:
-        title: first line, e.g. policy and level.
-        figures: (label, value) pairs, left to right.
-    """
-
-    title: str
-    figures: Sequence[tuple[str, str]]
-
-
 class Overlay:
     """Draws on pictures of one size.
 
@@ -53,26 +39,31 @@ class Overlay:
         self.unit = height / 720.0
         self._font = cv2.FontFace("sans")
 
-    def board(self, picture: np.ndarray, board: Board) -> None:
-        """The score board, top left; changes the picture."""
+    def board(self, picture: np.ndarray, title: str, figures: Sequence[tuple[str, str]]) -> None:
+        """The score board, top left; changes the picture.
+
+        Args:
+            picture: (height, width, 3) uint8, RGB.
+            title: first line, e.g. policy and level.
+            figures: (label, value), left to right.
+        """
         u = self.unit
         pad, gap = 18 * u, 30 * u
         widths = [
-            max(self._width(label, 12, 600), self._width(value, 27, 600), 52 * u)
-            for label, value in board.figures
+            max(self._width(label, 12, 600), self._width(value, 27, 600), 52 * u) for label, value in figures
         ]
-        inner = max(sum(widths) + gap * max(len(widths) - 1, 0), self._width(board.title, 15, 500))
-        tall = (82 if board.title else 56) * u if board.figures else 34 * u
-        if not board.figures and not board.title:
+        inner = max(sum(widths) + gap * max(len(widths) - 1, 0), self._width(title, 15, 500))
+        tall = (82 if title else 56) * u if figures else 34 * u
+        if not figures and not title:
             return
         x, y = 24 * u, 24 * u
         self.panel(picture, x, y, inner + 2 * pad, tall + 14 * u)
         cursor = y + 12 * u
-        if board.title:
-            self.text(picture, board.title, x + pad, cursor + 16 * u, 15, WHITE, 500)
+        if title:
+            self.text(picture, title, x + pad, cursor + 16 * u, 15, WHITE, 500)
             cursor += 28 * u
         left = x + pad
-        for (label, value), wide in zip(board.figures, widths, strict=True):
+        for (label, value), wide in zip(figures, widths, strict=True):
             self.text(picture, label.upper(), left, cursor + 13 * u, 12, MUTED, 600)
             self.text(picture, value, left, cursor + 44 * u, 27, WHITE, 600)
             left += wide + gap

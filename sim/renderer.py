@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import mujoco
 import numpy as np
 
@@ -12,6 +15,8 @@ from sim.scene import BALL_RADIUS, BALL_RGBA, HIDDEN_GROUP, Scene
 MIN_BALL_SHARE = 0.0048
 """Smallest radius of the drawn ball over the picture's height: a true ball at the far baseline is three
 pixels wide in a 720p picture. Nearer than about 10 m it has its true size."""
+Mark = tuple[np.ndarray, float, tuple[float, float, float]]
+"""Where the ball met the ground (3,) [m], opacity 0–1, colour."""
 SHADOW_DISTANCE = 9.0
 """Distance of the shadow map's origin from the point in its middle, along the sunlight, [m]."""
 
@@ -28,7 +33,7 @@ class Renderer:
         glob.offwidth, glob.offheight = max(width, 16), max(height, 16)
         self.scene = scene
         self.width, self.height = width, height
-        self._gl = create_context(width, height)
+        self._gl: Any = create_context(width, height)
         self._context = mujoco.MjrContext(scene.model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._drawn = mujoco.MjvScene(scene.model, maxgeom=max_geoms)
@@ -61,7 +66,7 @@ class Renderer:
         size: tuple[int, int] | None = None,
         shadow_center: np.ndarray | None = None,
         trail: np.ndarray | None = None,
-        marks: list[tuple[np.ndarray, float, tuple[float, float, float]]] | None = None,
+        marks: Sequence[Mark] | None = None,
         shadow_reach: float = 9.0,
         shadows: bool = True,
     ) -> np.ndarray:
@@ -72,7 +77,7 @@ class Renderer:
             size: width and height, at most those of the renderer; None for these.
             shadow_center: middle of the region that has shadows, (3,), [m]; None: what is looked at.
             trail: earlier positions of the ball, oldest first, (n, 3), [m].
-            marks: where the ball met the ground: (point (3,) [m], opacity 0–1, colour).
+            marks: where the ball met the ground.
             shadow_reach: half the width of that region, [m]; the smaller, the sharper.
             shadows: False leaves them out of this picture.
 

@@ -17,7 +17,8 @@ from sim.recording import Recorder, Recording
 cv2 = pytest.importorskip("cv2", reason="needs the render extra")
 
 from sim import render as rendering  # noqa: E402
-from sim.overlay import BAD, FAIR, GOOD, WHITE, Board, Overlay, tone  # noqa: E402
+from sim.overlay import BAD, FAIR, GOOD, WHITE, Overlay, tone  # noqa: E402
+from sim.playback import CAPTION_S, Playback  # noqa: E402
 from sim.renderer import Renderer  # noqa: E402
 from sim.scene import build_scene  # noqa: E402
 from sim.video import VideoWriter  # noqa: E402
@@ -193,7 +194,7 @@ def test_bounces_are_found_where_they_are():
         t = i / 50 - 0.507
         height = 0.0335 + 6.0 * abs(t) - 4.9 * t * t
         recorder.add(READY, [5.0 + 12.0 * t, 1.0, height])
-    bounces = rendering._Playback(recorder.finish())._bounces
+    bounces = Playback(recorder.finish())._bounces
     assert len(bounces) == 1
     time, point, inside = bounces[0]
     assert time == pytest.approx(0.507, abs=0.03)
@@ -205,22 +206,51 @@ def test_a_new_ball_starts_a_new_trail():
     recorder = Recorder(50.0)
     for i in range(10):
         recorder.add(READY, [0.2 * i + (-15.0 if i >= 5 else 0.0), 0.0, 1.0])
-    playback = rendering._Playback(recorder.finish())
+    playback = Playback(recorder.finish())
     trail = playback.trail(9 / 50)
     assert trail is not None
     assert trail[:, 0].min() > -15
     assert np.ptp(trail[:, 0]) == pytest.approx(0.8)
 
 
+def rally() -> Recording:
+    """Two strokes, the harder one out."""
+    recorder = Recorder(50.0)
+    for i in range(100):
+        t = (i % 50) / 50
+        speed = 12.0 if i < 50 else 20.0
+        x = -1.7 - 20.0 * t if t < 0.5 else -11.7 + speed * (t - 0.5)
+        recorder.add(READY, [x, -0.6, 1.0])
+        if i % 50 == 49:
+            recorder.caption("Returned" if i < 50 else "Out")
+    return recorder.finish()
+
+
+def test_the_best_stroke_is_a_returned_one():
+    playback = Playback(rally())
+    assert [round(t, 2) for t, _ in playback.strikes()] == [0.5, 1.5]
+    assert [round(gain) for _, gain in playback.strikes()] == [32, 40]
+    assert playback.best_strike() == pytest.approx(0.5)
+    assert Playback(game()).best_strike() is None
+
+
+def test_replay_is_appended(graphics, tmp_path):
+    options = {"width": 64, "height": 64, "quality": "draft", "fps": 5}
+    plain = rendering.render(rally(), tmp_path / "a.mp4", replay=False, **options)
+    report = rendering.render(rally(), tmp_path / "b.mp4", **options)
+    assert report.frames - plain.frames == pytest.approx(0.74 / rendering.REPLAY_SPEED * 5, abs=1)
+    assert len(read_video(tmp_path / "b.mp4")) == report.frames
+
+
 def test_figures_follow_the_score():
     recorder = Recorder(50.0, title="t")
     recorder.add(READY, [0.0, 0, 1], balls=0, returned=0, success=0)
     recorder.add(READY, [0.4, 0, 1], balls=4, returned=3, success=1)
-    playback = rendering._Playback(recorder.finish())
-    assert playback.board(0.0).figures == [
+    playback = Playback(recorder.finish())
+    assert playback.figures(0.0) == [
         ("balls", "0"), ("returned", "–"), ("on target", "–"), ("ball", "–"),
     ]  # fmt: skip
-    assert playback.board(0.02).figures == [
+    assert playback.figures(0.02) == [
         ("balls", "4"), ("returned", "75 %"), ("on target", "25 %"), ("ball", "20 m/s"),
     ]  # fmt: skip
 
@@ -228,10 +258,10 @@ def test_figures_follow_the_score():
 def test_captions_fade():
     recording = game(60)
     recording.captions = [(0.4, "Net")]
-    playback = rendering._Playback(recording)
+    playback = Playback(recording)
     assert playback.captions(0.3) == []
     assert playback.captions(0.5) == [("Net", 1.0)]
-    (_, late), *_ = playback.captions(0.4 + rendering.CAPTION_S - 0.1)
+    (_, late), *_ = playback.captions(0.4 + CAPTION_S - 0.1)
     assert 0.0 < late < 1.0
 
 
@@ -244,7 +274,7 @@ def test_smooth_does_not_lag():
 def test_overlay_stays_inside_and_colours_outcomes():
     overlay = Overlay(320, 180)
     picture = np.full((180, 320, 3), 90, dtype=np.uint8)
-    overlay.board(picture, Board("stand", [("balls", "8"), ("returned", "50 %")]))
+    overlay.board(picture, "stand", [("balls", "8"), ("returned", "50 %")])
     overlay.caption(picture, "Returned · 1.2 m from target", 0.5)
     assert picture[:60, :100].std() > 5
     assert (picture[60:150, 200:] == 90).all()
