@@ -137,20 +137,20 @@ class Renderer:
         return geom
 
     def _add_trail(self, trail: np.ndarray, view: View) -> None:
+        """A comet's tail. Opaque: overlaps of translucent pieces would show as beads."""
         count = len(trail) - 1
         for i in range(count):
             geom = self._new_geom()
             if geom is None:
                 return
             age = (i + 1) / count
-            radius = max(0.3 * BALL_RADIUS, 0.62 * self._apparent(trail[i], view)) * (0.25 + 0.75 * age)
-            rgba = np.array([*BALL_RGBA[:3], 0.55 * age**1.6], dtype=np.float32)
+            radius = max(0.35 * BALL_RADIUS, 0.7 * self._apparent(trail[i], view)) * (0.08 + 0.92 * age)
+            rgba = np.array([*(np.array(BALL_RGBA[:3]) * (0.55 + 0.45 * age)), 1.0], dtype=np.float32)
             mujoco.mjv_initGeom(
-                geom, mujoco.mjtGeom.mjGEOM_CYLINDER.value, np.zeros(3), np.zeros(3), np.eye(3).ravel(), rgba
+                geom, mujoco.mjtGeom.mjGEOM_CAPSULE.value, np.zeros(3), np.zeros(3), np.eye(3).ravel(), rgba
             )
-            mujoco.mjv_connector(geom, mujoco.mjtGeom.mjGEOM_CYLINDER.value, radius, trail[i], trail[i + 1])
+            mujoco.mjv_connector(geom, mujoco.mjtGeom.mjGEOM_CAPSULE.value, radius, trail[i], trail[i + 1])
             geom.emission = 0.6
-            geom.transparent = 1
             geom.castshadow = 0
 
     def _add_mark(self, point: np.ndarray, opacity: float, rgb: tuple[float, float, float]) -> None:
