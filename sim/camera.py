@@ -96,4 +96,4 @@ def portrait(player: np.ndarray, heading: float = 0.0) -> View:
     forward = np.array([np.cos(heading), np.sin(heading), 0.0])
     left = np.array([-forward[1], forward[0], 0.0])
     middle = np.array([player[0], player[1], 0.70])
-    return View(middle + 3.3 * forward - 1.1 * left + np.array([0, 0, 0.45]), middle + 0.15 * forward, 32.0)
+    return View(middle + 3.3 * forward - 1.1 * left + np.array([0, 0, 0.45]), middle + 0.15 * forward, 30.0)

@@ -31,7 +31,8 @@ class Recording:
         ball_pos: (T, 3), [m].
         ball_visible: whether there is a ball, (T,), bool.
         target: where the ball should land, (T, 2), [m], NaN where there is none.
-        captions: (time [s], text) in order of time, such as the outcome of each ball.
+        captions: (time [s], text) in order of time, such as the outcome of each ball. A text that begins with
+            returned, net, out, miss or fall (any case) gets that outcome's colour.
         score: running tallies by name, each (T,), integers. "balls" (decided so far), "returned" and
             "success" are shown; others are kept.
         title: what is shown, e.g. policy and level.

@@ -224,7 +224,7 @@ def motion_recording(motion: RobotMotion) -> Recording:
         ball_pos=np.zeros((frames, 3)),
         ball_visible=np.zeros(frames, dtype=bool),
         target=np.full((frames, 2), np.nan),
-        captions=[(stroke.strike_s, f"{stroke.hand} {stroke.kind}") for stroke in motion.strokes],
+        captions=[(stroke.strike_s, stroke.kind.capitalize()) for stroke in motion.strokes],
         title=motion.name,
     )
 
@@ -239,7 +239,7 @@ def render_strip(
     path: str | os.PathLike,
     *,
     count: int = 7,
-    height: int = 420,
+    height: int = 360,
     start_s: float | None = None,
     end_s: float | None = None,
     quality: str = "standard",
@@ -272,7 +272,7 @@ def render_strip(
         struck = int(np.argmin(np.abs(times - stroke.strike_s)))
         times[struck] = stroke.strike_s
     playback = Playback(motion_recording(motion))
-    wide = _even(0.90 * height)
+    wide = _even(height)
     overlay = _overlay_class()(wide, round(1.5 * height))
     scene = build_scene(
         stadium=False, shadow_size=chosen.shadow_size, samples=chosen.samples, max_size=(wide, height)

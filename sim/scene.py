@@ -156,7 +156,7 @@ def build_scene(
         pos=[0, 0, 12],
         dir=SUN if stadium else STUDIO_SUN,
         castshadow=shadow_size > 0,
-        diffuse=[0.70, 0.67, 0.62],
+        diffuse=[0.70, 0.67, 0.62] if stadium else [0.56, 0.55, 0.53],
         specular=[0.35, 0.35, 0.33],
         ambient=[0, 0, 0],
     )
@@ -232,7 +232,7 @@ def _box(spec, name, centre, half, **options) -> None:
 
 
 def _plain_floor(spec: mujoco.MjSpec) -> None:
-    _ground_material(spec, "studio", (0.74, 0.76, 0.79), 0.5)
+    _ground_material(spec, "studio", (0.86, 0.87, 0.89), 0.5)
     _box(spec, "studio", (0, 0, -0.05), (60, 60, 0.05), material="studio")
 
 

@@ -109,8 +109,8 @@ def test_two_robots_and_a_motion_render(graphics, tmp_path):
 def test_strip_frames_the_strike(graphics, tmp_path):
     path = rendering.render_strip(motion(), tmp_path / "strip.png", count=4, height=100, quality="draft")
     strip = cv2.imread(str(path))
-    assert strip.shape == (100, 4 * 90, 3)
-    orange = [bool(b < 80 and r > 180) for b, _, r in strip[50, 1::90]]
+    assert strip.shape == (100, 4 * 100, 3)
+    orange = [bool(b < 80 and r > 180) for b, _, r in strip[50, 1::100]]
     assert sum(orange) == 1
 
 
