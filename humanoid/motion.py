@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,21 @@ from humanoid.files import atomic_write
 from humanoid.joints import JOINT_NAMES
 
 FORMAT = "robot-motion/1"
+
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    MemoryError,  # an array header that claims a huge shape
+    OverflowError,
+    RuntimeError,  # zipfile: an entry that says it is encrypted, or compressed in an unknown way
+    zlib.error,
+    zipfile.BadZipFile,
+)
+"""What numpy and zipfile raise for damaged files."""
 
 
 class MotionError(ValueError):
@@ -158,7 +174,7 @@ class RobotMotion:
             raise MotionError(f"{path}: no such motion file; write one with rally-retarget") from None
         except MotionError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except DAMAGE as error:
             raise MotionError(
                 f"{path}: not a readable motion file ({error}); retarget the clip again"
             ) from None

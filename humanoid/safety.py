@@ -311,9 +311,10 @@ class Shield:
     4. Braking: a joint that, if it went on for one more control step as in the last one, could not be stopped
        before its limit is given the target that brakes it with the torque :func:`deceleration` counts on, or
        with all the motor has when that would come too late.
-    5. Torque: the target is brought so near that kp (target − q) − kd q̇ is within the effort. Only here can
-       a target leave the joint's range: when a joint is beyond it, or so fast that the damping alone is
-       more than the motor has.
+    5. Torque: the target is brought so near that kp (target − q) − kd q̇ is within the effort.
+
+    A target leaves the joint's range only for one of these two: to brake, because a weak spring needs a long
+    pull, or because the joint is beyond its range or so fast that its damping alone exceeds the effort.
 
     Args:
         kp: position gains the targets are tracked with, [N·m/rad], shape (29,).

@@ -264,12 +264,12 @@ def test_whatever_comes_in_what_goes_out_is_finite_and_within_the_effort(wild, m
 
 @settings(max_examples=100, deadline=None)
 @given(arrays(np.float64, (3, 1, NUM_JOINTS), elements=st.floats(-1, 1)))
-def test_within_the_range_and_slow_the_target_stays_within_the_range(unit):
+def test_for_slow_joints_within_their_range_the_target_stays_within_the_range(unit):
     middle, half = (UPPER + LOWER) / 2, (UPPER - LOWER) / 2
-    q = middle + half * unit[0]
+    q = middle + 0.8 * half * unit[0]
     result = Shield().filter(middle + 3 * half * unit[1], q, 0.1 * unit[2])
-    assert (result.target >= LOWER - 0.1).all()
-    assert (result.target <= UPPER + 0.1).all()
+    assert (result.target >= LOWER).all()
+    assert (result.target <= UPPER).all()
 
 
 # Guard
