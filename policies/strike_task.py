@@ -174,6 +174,28 @@ class StrikeTask(VecEnv):
         extras = {"time_outs": late & ~fallen, "log": {f"/strike/{k}": v for k, v in log.items()}}
         return self.get_observations(), rewards, dones, extras
 
+    def state_dict(self) -> dict[str, Tensor | dict[str, Tensor] | int]:
+        """Everything that changes from step to step."""
+        return {
+            "physics": torch.from_numpy(self.engine.batch.state.copy()),
+            **{name: getattr(self, name).clone() for name in self._STATE},
+            "terms": {key: value.clone() for key, value in self._terms.items()},
+            "random": self.generator.get_state(),
+            "count": self._count,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from a `state_dict`, exactly."""
+        self.engine.batch.state[:] = state["physics"].numpy()
+        self.engine.batch.forward(stage=2)
+        for name in self._STATE:
+            setattr(self, name, state[name].clone())
+        self._terms = {key: value.clone() for key, value in state["terms"].items()}
+        self.generator.set_state(state["random"])
+        self._count = state["count"]
+
+    _STATE = ("memory", "pause", "goal", "previous", "episode_length_buf", "racket_vel", "_observation")
+
     # Inside
 
     def _uniform(self, low: float, high: float, n: int) -> Tensor:
@@ -295,7 +317,7 @@ class StrikeTask(VecEnv):
             + w.saturation * beyond.sum(1)
             + w.limits * over.sum(1)
         )
-        log = {"joint_error": error.mean(1).sqrt().mean(), "root_error": root.sqrt().mean()}
+        log = {"reward": reward.mean(), "joint_error": error.mean(1).sqrt().mean(), "root_error": root.sqrt().mean()}
         now = begun & (left <= 0.5 * player.dt) & (left > -0.5 * player.dt)
         ids = now.nonzero().squeeze(1)
         if len(ids):
