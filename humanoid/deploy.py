@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import select
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,8 @@ from humanoid.udp_robot import UdpRobot
 
 DAMPING_TIME = 1.0
 """How long damping commands are sent after a fault, [s]; afterwards the robot damps itself."""
+REALTIME_PRIORITY = 20
+"""Of the loop under Linux's SCHED_FIFO, 1 to 99: above ordinary processes, below the kernel's threads."""
 START_TIMEOUT = 60.0
 """How long a simulated robot may take to start, [s]: it may import torch on a busy machine."""
 
@@ -100,6 +103,8 @@ class Timing:
         self.cycles = 0
         self.missed = 0
         """Cycles left out because an earlier one overran."""
+        self.scheduler = "normal"
+        """See :func:`undisturbed`."""
         self._start = np.zeros(capacity)
         self._compute = np.zeros(capacity)
         self._age = np.zeros(capacity)
@@ -123,6 +128,7 @@ class Timing:
         return {
             "cycles": self.cycles,
             "missed_cycles": self.missed,
+            "scheduler": self.scheduler,
             "rate_hz": len(periods) / span if span > 0 else None,
             "jitter_ms": _spread(1e3 * np.abs(periods - self.dt)),
             "compute_ms": _spread(1e3 * self._compute[:kept]),
@@ -163,11 +169,7 @@ def drive(robot: Robot, controller: Controller, *, realtime: bool) -> Timing:
     robot.read(timeout=1.0)
     interrupted: KeyboardInterrupt | None = None
     damping_left = max(1, round(DAMPING_TIME / dt))
-    # A pause of the garbage collector is longer than a cycle may be late.
-    collecting = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
+    with undisturbed(realtime) as timing.scheduler:
         deadline = time.monotonic()
         while True:
             try:
@@ -194,12 +196,33 @@ def drive(robot: Robot, controller: Controller, *, realtime: bool) -> Timing:
             except KeyboardInterrupt as caught:
                 interrupted = caught
                 controller.stop("interrupt", "stopped by Ctrl-C")
-    finally:
-        if collecting:
-            gc.enable()
     if interrupted is not None:
         raise interrupted
     return timing
+
+
+@contextmanager
+def undisturbed(realtime: bool) -> Iterator[str]:
+    """Keep the garbage collector and, where permitted, other processes from delaying the loop.
+
+    Yields:
+        "fifo" where this process got a real-time priority, "normal" otherwise.
+    """
+    scheduler = "normal"
+    if realtime and hasattr(os, "sched_setscheduler"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))
+            scheduler = "fifo"
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield scheduler
+    finally:
+        if collecting:
+            gc.enable()
+        if scheduler == "fifo":
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @contextmanager
@@ -311,7 +334,7 @@ def summarise(report: dict[str, Any]) -> str:
     if timing and timing["rate_hz"]:
         lines.append(
             f"loop: {timing['rate_hz']:.2f} Hz over {timing['cycles']} cycles, "
-            f"{timing['missed_cycles']} missed"
+            f"{timing['missed_cycles']} missed, {timing['scheduler']} scheduling"
         )
         keys = {"jitter": "jitter_ms"} if report["realtime"] else {}
         for label, key in (keys | {"computation": "compute_ms"}).items():

@@ -449,7 +449,7 @@ class StateGuard:
 
     def __init__(self, limits: GuardLimits | None = None) -> None:
         self.limits = limits or GuardLimits()
-        self._upright = cos(radians(self.limits.tilt_deg))
+        self._upright = cos(radians(min(self.limits.tilt_deg, 180.0)))
         self._lower = LOWER - self.limits.position_excess
         self._upper = UPPER + self.limits.position_excess
         self._fastest = self.limits.velocity_factor * VELOCITY_LIMIT

@@ -1,5 +1,6 @@
 """rally-deploy as a user runs it: other processes, real sockets, honest exit codes."""
 
+import gc
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 
 from humanoid.bundle import write_bundle
 from humanoid.controller import Controller, Schedule
-from humanoid.deploy import Timing, drive
+from humanoid.deploy import Timing, drive, undisturbed
 from humanoid.joints import READY_JOINT_POS
 from humanoid.observation import Layout
 from humanoid.robot import BODY_TERMS, RobotInfo, RobotState
@@ -126,6 +127,38 @@ def test_ctrl_c_damps_the_robot_and_keeps_the_log(tmp_path):
     assert report["phase"] == "damped"
 
 
+def test_a_robot_that_dies_is_a_fault_and_ends_damped(tmp_path):
+    robot = subprocess.Popen(
+        [sys.executable, "-m", "humanoid.simulated_robot"],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert robot.stdout is not None
+        port = json.loads(robot.stdout.readline())["port"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "humanoid.deploy", "policy=stand", "robot=udp", f"robot.port={port}"],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.3)
+        robot.kill()
+        output, error = process.communicate(timeout=20)
+        assert process.returncode == 1, error
+        assert "damped: stale: state is " in output
+    finally:
+        robot.kill()
+        robot.wait()
+        robot.stdout.close()
+
+
 def test_the_robots_side_runs_without_trainer_renderer_and_physics():
     script = f"""
 import importlib.abc, sys
@@ -210,6 +243,14 @@ def test_a_cycle_that_overruns_is_not_hurried_after():
     timing = drive(robot, controller, realtime=True)
     assert timing.missed >= 4
     assert np.diff(calls).min() > 0.005
+
+
+def test_the_garbage_collector_and_the_scheduler_are_put_back():
+    before = os.sched_getscheduler(0)
+    with undisturbed(True):
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert os.sched_getscheduler(0) == before
 
 
 def test_timing_keeps_to_its_memory():
