@@ -438,6 +438,8 @@ def _open_session(path: Path, data: bytes, threads: int):
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    # Weights must lie in the file that was hashed, not in another one that it points to.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     # Threads that spin between calls would take the core from the control loop.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
@@ -484,8 +486,11 @@ def _check_tensors(path: Path, session, observation_size: int, memory_size: int)
 
 
 def _line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    """First line of an error, without ONNX Runtime's code and not too long."""
+    lines = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error).strip()).splitlines()
+    if not lines:
+        return type(error).__name__
+    return lines[0] if len(lines[0]) <= 160 else lines[0][:160] + "…"
 
 
 def _version() -> str:

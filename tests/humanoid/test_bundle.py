@@ -6,6 +6,8 @@ import json
 import subprocess
 
 import numpy as np
+import onnx
+import onnx.external_data_helper
 import pytest
 
 from humanoid import bundle as bundle_module
@@ -171,6 +173,18 @@ def test_random_bytes_as_a_network_are_refused(tmp_path):
     with pytest.raises(BundleError, match=r"tiny/policy.onnx: ONNX Runtime cannot load it"):
         write_bundle(tmp_path / "tiny", b"not a network at all", tiny_manifest())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "/etc/hostname"])
+def test_weights_in_another_file_are_refused_for_no_hash_covers_them(tmp_path, monkeypatch, location):
+    model = onnx.load_from_string(tiny_onnx(TINY_SIZE))
+    (weights,) = [tensor for tensor in model.graph.initializer if tensor.name == "W"]
+    (tmp_path / "weights.bin").write_bytes(weights.raw_data)
+    monkeypatch.chdir(tmp_path)
+    onnx.external_data_helper.set_external_data(weights, location)
+    weights.ClearField("raw_data")
+    with pytest.raises(BundleError, match="cannot load it"):
+        write_bundle(tmp_path / "tiny", model.SerializeToString(), tiny_manifest())
 
 
 @pytest.mark.parametrize(
