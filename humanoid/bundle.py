@@ -27,12 +27,11 @@ import onnxruntime
 
 from humanoid.joints import JOINT_NAMES, KD, KP, NUM_JOINTS
 from humanoid.observation import Layout, ObservationError, neutral_values
+from humanoid.robot import CONTROL_DT
 
 FORMAT = "rally-policy/1"
 POLICY_FILE = "policy.onnx"
 MANIFEST_FILE = "manifest.json"
-CONTROL_DT = 0.02
-"""Control period every policy of this format runs at, [s]."""
 MAX_POLICY_BYTES = 512 << 20
 MAX_MANIFEST_BYTES = 4 << 20
 SECTIONS = ("observation", "action", "memory", "joints")

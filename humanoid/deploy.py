@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from humanoid.app import run_app
-from humanoid.bundle import BundleError, PolicyBundle
+from humanoid.bundle import BundleError, PolicyBundle, released_policies
 from humanoid.controller import Controller, ControllerError, Policy, Schedule, check_supply
 from humanoid.files import atomic_write
 from humanoid.observation import ObservationError
@@ -257,10 +257,10 @@ def started(config: RobotConfig) -> Iterator[tuple[str, int]]:
         except (ValueError, KeyError, TypeError):
             process.kill()
             words = [text for text in process.stderr.read().splitlines() if text.strip()]
-            raise DeployError(
-                f"the simulated robot ({config.module}) does not start: "
-                f"{words[-1] if words else 'it says nothing'}"
-            ) from None
+            last = words[-1] if words else "it says nothing"
+            if last.startswith("ModuleNotFoundError"):
+                last += "; install what a simulation needs: pip install 'humanoid-rally[sim]'"
+            raise DeployError(f"the simulated robot ({config.module}) does not start: {last}") from None
         yield "127.0.0.1", port
     finally:
         if process.poll() is None:
@@ -282,7 +282,8 @@ def deploy(config: DeployConfig) -> int:
     """
     if not config.duration > 0.0:
         raise DeployError(f"duration={config.duration}: give a positive number of seconds")
-    policy: Policy = StandPolicy() if config.policy == "stand" else PolicyBundle.load(config.policy)
+    standing = config.policy == "stand" and "stand" not in released_policies()
+    policy: Policy = StandPolicy() if standing else PolicyBundle.load(config.policy)
     schedule = Schedule(
         config.schedule.ramp_in, config.duration, config.schedule.ramp_out, config.schedule.settle
     )

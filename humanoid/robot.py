@@ -10,6 +10,9 @@ import numpy as np
 
 from humanoid.joints import KD, KP, NUM_JOINTS
 
+CONTROL_DT = 0.02
+"""Control period, [s]: every policy and every robot of this project runs at it."""
+
 MODES = ("ramp", "play", "damp")
 """What a command is part of: moving to or from the ready pose, the policy's play, or standing down."""
 

@@ -32,12 +32,10 @@ from humanoid.message import (
     unpack_command,
 )
 from humanoid.model import build_model
-from humanoid.robot import RobotCommand
+from humanoid.robot import CONTROL_DT, RobotCommand
 
 TIMESTEP = 0.005
 """Physics step and, in real time, the period of states, [s]."""
-CONTROL_DT = 0.02
-"""Control period: what a command advances the robot by in lockstep, [s]."""
 COMMAND_TIMEOUT = 0.1
 """Silence after which a robot in real time goes to damping, [s]: five control periods."""
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from humanoid.bundle import CONTROL_DT
 from humanoid.joints import KD, KP, READY_JOINT_POS
 from humanoid.observation import Layout
+from humanoid.robot import CONTROL_DT
 
 
 class StandPolicy:

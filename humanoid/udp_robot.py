@@ -20,7 +20,7 @@ from humanoid.message import (
     unpack_state,
 )
 from humanoid.observation import TERMS
-from humanoid.robot import BODY_TERMS, RobotCommand, RobotError, RobotInfo, RobotState
+from humanoid.robot import BODY_TERMS, CONTROL_DT, RobotCommand, RobotError, RobotInfo, RobotState
 
 RESEND = 0.05
 """In lockstep, time after which an unanswered command is sent again, [s]."""
@@ -138,6 +138,7 @@ class UdpRobot:
             names = tuple(welcome["joint_names"])
             signals = {str(name): int(size) for name, size in welcome["signals"].items()}
             name, realtime = str(welcome["name"]), bool(welcome["realtime"])
+            period = float(welcome["control_dt"])
         except (MessageError, KeyError, TypeError, ValueError, AttributeError):
             raise RobotError(
                 f"the robot at {where} introduces itself in a way this version does not know"
@@ -145,6 +146,10 @@ class UdpRobot:
         if names != JOINT_NAMES:
             raise RobotError(
                 f"the robot at {where} has other joints or another joint order than this version"
+            )
+        if abs(period - CONTROL_DT) > 1e-9:
+            raise RobotError(
+                f"the robot at {where} has a control period of {period} s, policies run at {CONTROL_DT} s"
             )
         for signal, size in signals.items():
             if signal in BODY_TERMS or signal not in TERMS or TERMS[signal].size != size:

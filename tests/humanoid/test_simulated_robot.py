@@ -242,6 +242,7 @@ def test_reordered_duplicated_and_damaged_states_are_dropped():
         ({"signals": {"ball_pos": 4}}, "'ball_pos' with 4 values"),
         ({"signals": {"ball_colour": 3}}, "'ball_colour'"),
         ({"signals": None}, "introduces itself"),
+        ({"control_dt": 0.01}, "control period of 0.01 s"),
     ],
 )
 def test_a_robot_that_does_not_fit_is_refused(serve, monkeypatch, change, message):
