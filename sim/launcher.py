@@ -52,7 +52,8 @@ class LauncherConfig:
         release_x, release_y, release_z: ranges of the release point, m (the benchmark's).
         start: the player's start position (x, y), m.
         forehand, backhand: natural contact points from the start (x forward, y left, z up from the ground),
-            m, from the strokes in use.
+            m: about where the racket is at the strike of the shipped strokes (assets/motions/strokes_planted).
+            The same for every policy that is judged.
         meeting_height: meeting points outside this range are not drawn, m: a G1 is 1.3 m tall.
         clearance: least height of the ball's underside over the cord, m.
         forecourt_from: a ball met further in front of the start than this counts as forecourt, m.
@@ -62,8 +63,8 @@ class LauncherConfig:
     release_y: tuple[float, float] = (-2.8, 2.8)
     release_z: tuple[float, float] = (0.9, 2.4)
     start: tuple[float, float] = (-11.9, 0.0)
-    forehand: tuple[float, float, float] = (0.35, -0.65, 0.95)
-    backhand: tuple[float, float, float] = (0.40, 0.55, 0.95)
+    forehand: tuple[float, float, float] = (0.10, -0.93, 0.88)
+    backhand: tuple[float, float, float] = (0.15, 0.76, 0.88)
     meeting_height: tuple[float, float] = (0.5, 1.4)
     clearance: float = 0.05
     forecourt_from: float = 1.0

@@ -251,6 +251,14 @@ class ReturnTask:
         self.backhand[slot, ids] = table.backhand
         self.forecourt[slot, ids] = table.forecourt
 
+    def settle(self) -> None:
+        """Decide every ball that is still in the air: out if it was struck, else missed."""
+        for slot in range(SLOTS):
+            for struck, outcome in ((True, OUT), (False, MISS)):
+                waiting = (self.outcome[slot] == PENDING) & (self.contact[slot] == struck)
+                ids = waiting.nonzero().squeeze(1)
+                self._decide(torch.full_like(ids, slot), ids, outcome)
+
     # One control period
 
     def step(self, targets: Tensor) -> None:
