@@ -49,6 +49,14 @@ class Engine(Protocol):
         """Advance all robots by one physics step; tensors then describe the new state."""
         ...
 
+    def advance(self, steps: int, ids: Tensor | None = None) -> None:
+        """Advance robots `ids` (n,), or all, by several physics steps at once; the same as `step` that often.
+
+        Cheaper, because a robot's steps follow one another; for robots that no ball can come near. No push
+        may be pending for them.
+        """
+        ...
+
     def reset(self, ids: Tensor, qpos: Tensor, qvel: Tensor) -> None:
         """Put robots `ids` (n,) into states (n, 36), (n, 35), with zero forces and targets at the pose."""
         ...
@@ -97,6 +105,11 @@ class CpuEngine:
         if self._pushed:
             self._pushes[:, self._racket_body] = 0.0
             self._pushed = False
+
+    def advance(self, steps: int, ids: Tensor | None = None) -> None:
+        """See `Engine.advance`."""
+        rows = None if ids is None else ids.to(torch.int32).numpy()
+        self.batch.step(rows, nstep=steps, stage=mujoco.mjtStage.mjSTAGE_VEL.value)
 
     def reset(self, ids: Tensor, qpos: Tensor, qvel: Tensor) -> None:
         """See `Engine.reset`."""

@@ -202,6 +202,11 @@ class ReturnTask:
         for slot in range(SLOTS):
             self.balls.active[slot * self.num_envs + ids] = False
 
+    def seed(self, seed: int) -> None:
+        """Start everything random again, with launches yet to be drawn."""
+        self.generator.manual_seed(seed)
+        self._pool_next = self._pool_size
+
     def place(self, ids: Tensor, qpos: Tensor | None = None, qvel: Tensor | None = None) -> None:
         """Put robots into states without touching the balls."""
         n = len(ids)

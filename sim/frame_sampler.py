@@ -1,0 +1,93 @@
+"""Where tracking episodes begin: anywhere, and more often where the robot fails."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sim.reference import Reference
+
+
+class FrameSampler:
+    """Draws start frames in proportion to the failures per second of play in each bin of the motions.
+
+    A fall has its cause before it happens, so half of each failure is charged to the bin before.
+
+    Args:
+        reference: motions.
+        bin_s: length of a bin, s; a motion's last bin may be shorter.
+        uniform: share of starts drawn evenly over all frames, 0–1; 1 switches adaptation off.
+        memory: seconds of play, of all robots together, over which failures are forgotten.
+        margin: frames before a motion's end at which no episode begins.
+
+    Attributes:
+        bins: B. bin: (F,) bin of each frame. first: (B,) first frame. length: (B,) frames to start from.
+        failures, seconds: (B,), fading counts.
+    """
+
+    def __init__(
+        self,
+        reference: Reference,
+        bin_s: float = 0.5,
+        uniform: float = 0.3,
+        memory: float = 2000.0,
+        margin: int = 5,
+    ) -> None:
+        if not 0.0 <= uniform <= 1.0:
+            raise ValueError(f"uniform share {uniform} must lie between 0 and 1")
+        self.dt, self.uniform, self.memory = reference.dt, uniform, memory
+        frames = max(round(bin_s / reference.dt), 1)
+        self.bin = torch.zeros(reference.num_frames, dtype=torch.int64)
+        first, length, follows = [], [], []
+        for start, end in zip(reference.first.tolist(), reference.last.tolist(), strict=True):
+            for begin in range(start, end + 1, frames):
+                stop = min(begin + frames, end + 1)
+                self.bin[begin:stop] = len(first)
+                follows.append(begin > start)
+                first.append(begin)
+                length.append(max(min(stop, end + 1 - margin) - begin, 1 if begin == start else 0))
+        self.first, self.length = torch.tensor(first), torch.tensor(length)
+        self._follows = torch.tensor(follows)
+        self.bins = len(first)
+        self.failures = torch.zeros(self.bins)
+        self.seconds = torch.zeros(self.bins)
+
+    def reset(self) -> None:
+        """Forget all failures."""
+        self.failures.zero_()
+        self.seconds.zero_()
+
+    def observe(self, frame: Tensor, failed: Tensor) -> None:
+        """Count a control step of all robots.
+
+        Args:
+            frame: (N,) rows that the robots are at.
+            failed: (N,) bool: ended there by failure.
+        """
+        if self.uniform >= 1.0:
+            return
+        bins = self.bin[frame]
+        keep = 1.0 - min(len(frame) * self.dt / self.memory, 1.0)
+        self.seconds.mul_(keep).add_(torch.bincount(bins, minlength=self.bins), alpha=self.dt)
+        self.failures.mul_(keep)
+        if bool(failed.any()):
+            count = torch.bincount(bins[failed], minlength=self.bins).float()
+            before = torch.where(self._follows, 0.5 * count, torch.zeros_like(count))
+            self.failures += count - before
+            self.failures[:-1] += before[1:]
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Of each bin, (B,), sum 1."""
+        even = self.length / self.length.sum()
+        rate = torch.where(self.length > 0, self.failures / (self.seconds + 1.0), torch.zeros(self.bins))
+        total = rate.sum()
+        if self.uniform >= 1.0 or not bool(total > 0):
+            return even
+        return self.uniform * even + (1.0 - self.uniform) * rate / total
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw start frames, (count,)."""
+        bins = torch.multinomial(self.probabilities, count, replacement=True, generator=generator)
+        share = torch.rand(count, generator=generator)
+        return self.first[bins] + (share * self.length[bins]).long()
