@@ -19,13 +19,12 @@ from typing import Any
 import numpy as np
 
 from humanoid.app import run_app
-from humanoid.bundle import BundleError, PolicyBundle, released_policies
-from humanoid.controller import Controller, ControllerError, Policy, Schedule, check_supply
+from humanoid.bundle import BundleError, PolicyBundle
+from humanoid.controller import Controller, ControllerError, Schedule, check_supply
 from humanoid.files import atomic_write
 from humanoid.observation import ObservationError
 from humanoid.robot import Robot, RobotError
 from humanoid.safety import GuardLimits, ShieldLimits
-from humanoid.stand import StandPolicy
 from humanoid.udp_robot import UdpRobot
 
 DAMPING_TIME = 1.0
@@ -68,7 +67,7 @@ class DeployConfig:
     """Settings of ``rally-deploy``.
 
     Attributes:
-        policy: name of a released policy, folder of a bundle, or "stand".
+        policy: name of a released policy, or folder of a bundle.
         robot: see :class:`RobotConfig`.
         duration: of play, [s].
         log: JSON file to write.
@@ -171,12 +170,16 @@ def drive(robot: Robot, controller: Controller, *, realtime: bool) -> Timing:
     damping_left = max(1, round(DAMPING_TIME / dt))
     with undisturbed(realtime) as timing.scheduler:
         deadline = time.monotonic()
+        last = -1.0
         while True:
             try:
                 start = time.monotonic()
                 state = robot.read()
                 measured = time.monotonic()
-                age = measured - state.received
+                # In lockstep the robot's time stands still while it waits: only a missing answer is old.
+                answered = not realtime and state.time > last
+                last = state.time
+                age = 0.0 if answered else measured - state.received
                 command = controller.step(state, age)
                 robot.write(command)
                 timing.add(start, time.monotonic() - measured, age)
@@ -282,8 +285,7 @@ def deploy(config: DeployConfig) -> int:
     """
     if not config.duration > 0.0:
         raise DeployError(f"duration={config.duration}: give a positive number of seconds")
-    standing = config.policy == "stand" and "stand" not in released_policies()
-    policy: Policy = StandPolicy() if standing else PolicyBundle.load(config.policy)
+    policy = PolicyBundle.load(config.policy)
     schedule = Schedule(
         config.schedule.ramp_in, config.duration, config.schedule.ramp_out, config.schedule.settle
     )
@@ -307,7 +309,7 @@ def deploy(config: DeployConfig) -> int:
     report = {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "policy": policy.name,
-        "bundle_sha256": getattr(policy, "bundle_sha256", None),
+        "bundle_sha256": policy.bundle_sha256,
         "robot": info.name,
         "realtime": info.realtime,
         "duration_s": config.duration,

@@ -98,6 +98,11 @@ class PlantEngine:
             robot.data.xfrc_applied[self._body] = 0.0
             self._pushed = False
 
+    def advance(self, steps: int, ids: Tensor | None = None) -> None:
+        """See `sim.engine.Engine.advance`."""
+        for _ in range(steps):
+            self.step()
+
     def reset(self, ids: Tensor, qpos: Tensor, qvel: Tensor) -> None:
         """The robot stands where its controller left it: nothing is put anywhere."""
 

@@ -19,7 +19,6 @@ ROBOT_SIDE = (
     "racket",
     "robot",
     "safety",
-    "stand",
     "udp_robot",
 )
 """Modules of `humanoid` that run on a robot's computer."""

@@ -5,8 +5,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from humanoid.bundle import make_manifest, write_bundle
-from humanoid.joints import NUM_JOINTS, READY_JOINT_POS
+from humanoid.joints import KD, KP, NUM_JOINTS, READY_JOINT_POS
 from humanoid.observation import Layout
+from humanoid.robot import CONTROL_DT
 
 
 def tiny_onnx(inputs: int, memory: int = 4, outputs: int = NUM_JOINTS, rows="N", seed: int = 0) -> bytes:
@@ -50,3 +51,26 @@ def tiny_manifest(**changes):
 @pytest.fixture
 def bundle_folder(tmp_path):
     return write_bundle(tmp_path / "tiny", tiny_onnx(TINY_SIZE), tiny_manifest())
+
+
+class StandPolicy:
+    """Holds the ready pose whatever it sees."""
+
+    name = "stand"
+    memory_size = 0
+    control_dt = CONTROL_DT
+
+    def __init__(self) -> None:
+        self.layout = Layout.of(["joint_pos"])
+        self.kp = np.array(KP)
+        self.kd = np.array(KD)
+
+    def initial_memory(self, count: int = 1) -> np.ndarray:
+        return np.zeros((count, 0), dtype=np.float32)
+
+    def assemble(self, terms) -> np.ndarray:
+        return self.layout.assemble(terms)
+
+    def act(self, observation: np.ndarray, memory: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        targets = np.tile(READY_JOINT_POS.astype(np.float32), (len(observation), 1))
+        return targets, self.initial_memory(len(observation)) if memory is None else memory

@@ -11,7 +11,8 @@ from humanoid.controller import Controller, ControllerError, Schedule
 from humanoid.joints import EFFORT_LIMIT, JOINT_INDEX, NUM_JOINTS, READY_JOINT_POS
 from humanoid.robot import BODY_TERMS, RobotInfo, RobotState
 from humanoid.safety import pd_torque
-from humanoid.stand import StandPolicy
+
+from .conftest import StandPolicy
 
 INFO = RobotInfo("test robot", False, dict(BODY_TERMS))
 SCHEDULE = Schedule(ramp_in=0.4, play=0.2, ramp_out=0.1, settle=0.1)

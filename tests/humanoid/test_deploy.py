@@ -18,9 +18,8 @@ from humanoid.deploy import Timing, drive, undisturbed
 from humanoid.joints import READY_JOINT_POS
 from humanoid.observation import Layout
 from humanoid.robot import BODY_TERMS, RobotInfo, RobotState
-from humanoid.stand import StandPolicy
 
-from .conftest import tiny_manifest, tiny_onnx
+from .conftest import StandPolicy, tiny_manifest, tiny_onnx
 
 ROOT = Path(__file__).parents[2]
 BLIND = ("joint_pos", "joint_vel", "base_ang_vel", "root_quat")
@@ -58,7 +57,7 @@ def blind_bundle(tmp_path_factory):
 
 def test_a_bundle_plays_on_a_simulated_robot_in_another_process(tmp_path, blind_bundle):
     result = deploy(tmp_path, f"policy={blind_bundle}", "duration=0.4", *QUICK)
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
     assert "tiny on simulated G1" in result.stdout
     report = json.loads((tmp_path / "runs" / "deploy.json").read_text())
     assert report["safety"]["steps"] == 20
@@ -188,8 +187,8 @@ class QuietRobot:
         self.reads = 0
 
     def read(self, timeout=0.0):
-        self.reads += 1
         silent = self.silent_from is not None and len(self.commands) >= self.silent_from
+        self.reads += not silent
         return RobotState(
             time=float(self.reads),
             received=time.monotonic() - (1.0 if silent else 0.0),
