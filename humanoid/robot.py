@@ -37,7 +37,8 @@ class RobotState:
 
     Attributes:
         time: the robot's own clock, [s].
-        received: this computer's monotonic clock when the state arrived, [s].
+        received: this computer's monotonic clock when the state was taken from the socket, at most a control
+            period after it arrived, [s].
         joint_pos: [rad], shape (29,).
         joint_vel: [rad/s], shape (29,).
         torque: applied by the motors, [N·m], shape (29,).
