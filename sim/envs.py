@@ -185,9 +185,9 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
 class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """N robots of a task in one batch. See `TrackVectorEnv` and `ReturnVectorEnv`.
 
-    An environment whose episode ends begins the next within the same step (`AutoresetMode.SAME_STEP`): its row
-    of the observation belongs to the new episode, and `info["final_obs"][i]` is the last of the old one,
-    `info["final_info"]` what the step said about it.
+    An environment whose episode ends begins the next within the same step (`AutoresetMode.SAME_STEP`): its
+    row of the observation belongs to the new episode, `info["final_obs"][i]` is the last of the old one, and
+    `info["final_info"]` is what the step said about it.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": [], "render_fps": 50}  # noqa: RUF012
@@ -283,8 +283,8 @@ class TrackEnv(TaskEnv):
     Control at 50 Hz, physics at 200 Hz (MuJoCo). The default motions are the shipped planted strokes; see
     `sim.tracking_task.TrackingConfig` for everything that can be changed.
 
-    **Action**: Box(-1, 1, (29,)). For each joint, in the order of `humanoid.joints.JOINT_NAMES`, a correction of
-    its position target, unit 0.3 rad (`action_scale`):
+    **Action**: Box(-1, 1, (29,)). For each joint, in the order of `humanoid.joints.JOINT_NAMES`, a correction
+    of its position target, unit 0.3 rad (`action_scale`):
 
     | columns | joints | limits of the joints |
     | --- | --- | --- |
@@ -296,7 +296,7 @@ class TrackEnv(TaskEnv):
 
     Target = reference angle + k_d/k_p × reference velocity + reference torque/k_p + 0.3 rad × action.
 
-    **Observation**: Box(-100, 100, (166,)), terms of `sim.tracking_terms` side by side:
+    **Observation**: Box(-100, 100, (161,)), terms of `sim.tracking_terms` side by side:
 
     | columns | term | content |
     | --- | --- | --- |
@@ -370,11 +370,12 @@ class ReturnEnv(TaskEnv):
     Eight balls, one every 2 s, by the protocol of `sim.return_task.ReturnConfig` (level `feed` by default).
     Control at 50 Hz, physics of the robot at 200 Hz (MuJoCo), ball by event.
 
-    **Action**: Box(-1, 1, (29,)). For each joint, in the order of `humanoid.joints.JOINT_NAMES` (left leg 0–5,
-    right leg 6–11, waist 12–14, left arm 15–21, right arm with the racket 22–28), its position target: 0 is the
-    ready pose, -1 and 1 are the joint's limits (`humanoid.joints.LOWER`, `UPPER`, rad), linear on either side.
+    **Action**: Box(-1, 1, (29,)). For each joint, in the order of `humanoid.joints.JOINT_NAMES` (left leg
+    0–5, right leg 6–11, waist 12–14, left arm 15–21, right arm with the racket 22–28), its position target: 0
+    is the ready pose, -1 and 1 are the joint's limits (`humanoid.joints.LOWER`, `UPPER`, rad), linear on
+    either side.
 
-    **Observation**: Box(-100, 100, (106,)), terms of `sim.return_task.TERMS` side by side, court frame:
+    **Observation**: Box(-100, 100, (80,)), terms of `sim.return_task.TERMS` side by side, court frame:
 
     | columns | term | content |
     | --- | --- | --- |
@@ -389,11 +390,13 @@ class ReturnEnv(TaskEnv):
     | 77 | ball_valid | 1 with a ball to be struck, else 0 |
     | 78–79 | target | wanted landing point, m |
 
-    **Reward**: weighted sum of terms of `sim.return_terms`, by default alive 0.02, approach 0.1, hit 2, over_net 1,
-    returned 3, on_target 2, miss -1, fall -5, action_rate -0.02, joint_limits -0.5, saturation -0.05.
+    **Reward**: weighted sum of terms of `sim.return_terms`, by default alive 0.02, approach 0.1, hit 2,
+    over_net 1, returned 3, on_target 2, miss -1, fall -5, action_rate -0.02, joint_limits -0.5, saturation
+    -0.05.
 
-    **Start**: the ready pose near the baseline's centre. **Terminated**: fallen (pelvis below 0.42 m or tilted by
-    1 rad). **Truncated**: when the last ball has its outcome, at the latest 4 s after the time of a ninth.
+    **Start**: the ready pose near the baseline's centre.
+    **Terminated**: fallen (pelvis below 0.42 m or tilted by 1 rad).
+    **Truncated**: when the last ball has its outcome, at the latest 4 s after the time of a ninth.
     **Info**: struck, outcome (index into `sim.return_task.OUTCOMES`), landing_error (m), launched.
     **Version** v0: first.
 

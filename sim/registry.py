@@ -1,10 +1,9 @@
 """Gymnasium ids of the environments.
 
-After installation Gymnasium finds them by itself (entry point group ``gymnasium.envs``); from a plain checkout
-``import sim.registry`` first.
+Importing this module registers them; Gymnasium can be told to do so in the id:
 
-    gymnasium.make("HumanoidRally/Return-v0", protocol={"level": "rally"})
-    gymnasium.make_vec("HumanoidRally/Track-v0", num_envs=512)
+    gymnasium.make("sim.registry:HumanoidRally/Return-v0", protocol={"level": "rally"})
+    gymnasium.make_vec("sim.registry:HumanoidRally/Track-v0", num_envs=512)
 
 | id | what |
 | --- | --- |
