@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def judge(policy: Any, config: EvaluationConfig, progress: bool = True, label: s
     with tqdm(
         total=config.balls, unit="ball", desc=label, disable=None if progress else True, file=sys.stderr
     ) as bar:
-        return evaluate(policy, replace(config), bar.update)
+        return evaluate(policy, config, bar.update)
 
 
 def prepare(folder: Path) -> None:
@@ -143,7 +143,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 HEADER = (
-    "level", "balls", "in court %", "success %", "contact %", "error m", "rally", "falls/100", "closest joint",
+    "level", "balls", "in court %", "success %", "contact %", "error m", "rally", "falls/100",
+    "closest joint",
 )  # fmt: skip
 
 

@@ -216,7 +216,7 @@ def wilson(count: int, total: int, z: float = 1.959963984540054) -> tuple[float,
 
 
 def evaluate(
-    policy: Policy, config: EvaluationConfig | None = None, progress: Callable[[int], None] | None = None
+    policy: Policy, config: EvaluationConfig | None = None, progress: Callable[[int], object] | None = None
 ) -> Evaluation:
     """Judge a policy.
 
@@ -346,7 +346,7 @@ class _Court:
         """Mean |torque| of all joints at the end of control steps, N m."""
         return self._torques / self._torque_count if self._torque_count else None
 
-    def play(self, number: int, progress: Callable[[int], None] | None) -> None:
+    def play(self, number: int, progress: Callable[[int], object] | None) -> None:
         """One round: an episode in every environment."""
         task, policy, n, dt = self.task, self.policy, self.n, self.protocol.control_dt
         everyone = torch.arange(n)
@@ -576,7 +576,7 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
         file.write(text + "\n")
 
 
-def written(path: Path, write: Callable[[Path], None]) -> Path:
+def written(path: Path, write: Callable[[Path], object]) -> Path:
     """Write a file; an error of the disk becomes an `EvaluationError` that names the file."""
     try:
         write(path)

@@ -1,0 +1,48 @@
+# make rally   the main job: figures, report and video in out/rally/
+# make test    the tests
+# make check   formatting, lint, types
+# make bench   speed, into bench.json
+# make setup   only the environment in .venv; the others do it themselves when needed
+# make clean   removes what make made, .venv included
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Further options of pip, e.g. PIP_FLAGS="--find-links DIR" for wheels on disk.
+PIP_FLAGS ?=
+
+.PHONY: rally test check bench setup clean
+
+rally: $(READY)
+	$(BIN)/python -m policies.rally $(RALLY)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(TEST)
+
+check: $(READY)
+	$(BIN)/ruff format --check humanoid mocap sim policies tests
+	$(BIN)/ruff check humanoid mocap sim policies tests
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(READY)
+	$(BIN)/python -m policies.bench
+
+setup: $(READY)
+
+# Remade when a dependency changes; otherwise nothing happens.
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "make: $(PYTHON) not found; install Python 3.11 or newer, or say make setup PYTHON=python3" >&2; exit 1; }
+	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 \
+	  || $(PYTHON) -m venv --clear $(VENV) 2>/dev/null \
+	  || $(PYTHON) -m virtualenv --clear $(VENV) 2>/dev/null \
+	  || { echo "make: $(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv" >&2; \
+	       rm -rf $(VENV); exit 1; }
+# PyTorch by itself first: it is the largest part, and its CPU build is all that is needed.
+	$(BIN)/python -m pip install -q $(PIP_FLAGS) "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) out bench.json .pytest_cache .ruff_cache *.egg-info
