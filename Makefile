@@ -5,7 +5,7 @@
 # make setup   only the environment in .venv; the others do it themselves when needed
 # make clean   removes what make made, .venv included
 
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(shell command -v python3.11 || command -v python3))
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -32,13 +32,16 @@ setup: $(READY)
 
 # Remade when a dependency changes; otherwise nothing happens.
 $(READY): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { \
-	  echo "make: $(PYTHON) not found; install Python 3.11 or newer, or say make setup PYTHON=python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: no Python 3.11 or newer found; install it, or give its path: make setup PYTHON=..." >&2; exit 1; }
+# Debian parts venv from Python and pip from venv: take what is there.
 	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 \
-	  || $(PYTHON) -m venv --clear $(VENV) 2>/dev/null \
-	  || $(PYTHON) -m virtualenv --clear $(VENV) 2>/dev/null \
-	  || { echo "make: $(PYTHON) cannot make virtual environments; on Debian: apt install python3-venv" >&2; \
-	       rm -rf $(VENV); exit 1; }
+	  || $(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 \
+	  || { $(PYTHON) -m venv --clear --without-pip $(VENV) \
+	       && $(PYTHON) -m pip -q --python $(BIN)/python install $(PIP_FLAGS) pip; } >/dev/null 2>&1 \
+	  || $(PYTHON) -m virtualenv --clear $(VENV) >/dev/null 2>&1 \
+	  || { rm -rf $(VENV); \
+	       echo "make: $(PYTHON) cannot make environments; on Debian: apt install python3-venv" >&2; exit 1; }
 # PyTorch by itself first: it is the largest part, and its CPU build is all that is needed.
 	$(BIN)/python -m pip install -q $(PIP_FLAGS) "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -m pip install -q $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
