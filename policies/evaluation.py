@@ -359,7 +359,8 @@ class _Court:
         episode = first + np.arange(n)
         films = [_Film(task, env) for env in range(n) if episode[env] < self.config.record]
         steps = round((self.per_episode * self.protocol.ball_interval + LINGER) / dt)
-        reported = 0
+        wanted = min(self.config.balls - first * self.per_episode, n * self.per_episode)
+        read = decided = 0
         for step in range(steps):
             terms = task.terms()
             observed = terms if self.senses is None else self.senses(terms)
@@ -392,14 +393,15 @@ class _Court:
             if fallen.any():
                 task.place(torch.from_numpy(np.flatnonzero(fallen)))
                 memory = np.where(fallen[:, None], np.float32(0.0), memory)
-            if progress is not None and len(task.record) > reported:
-                rows = np.arange(reported, len(task.record))
-                order = first * self.per_episode + np.array(
-                    [task.record.env[i] * self.per_episode + task.record.ball[i] for i in rows]
-                )
-                progress(int((order < self.config.balls).sum()))
-                reported = len(task.record)
-            if bool(task.finished.all()):
+            record = task.record
+            new = sum(
+                (first + record.env[i]) * self.per_episode + record.ball[i] < self.config.balls
+                for i in range(read, len(record))
+            )
+            read, decided = len(record), decided + new
+            if progress is not None and new:
+                progress(new)
+            if bool(task.finished.all()) or (decided == wanted and wanted < n * self.per_episode):
                 break
         task.settle()
         self._records.append((number, task.record))

@@ -45,17 +45,6 @@ class GoalPool:
         )
 
 
-def launcher_config(player: Player, start: tuple[float, float] = (-11.9, 0.0)) -> LauncherConfig:
-    """Launcher whose natural contact points are those of the player's first forehand and backhand."""
-    s = player.strokes
-    first = {sign: int((s.face * sign > 0).nonzero()[0]) for sign in (1, -1)}
-    return LauncherConfig(
-        start=start,
-        forehand=tuple(s.contact_pos[first[1]].tolist()),
-        backhand=tuple(s.contact_pos[first[-1]].tolist()),
-    )
-
-
 def draw_goals(
     player: Player,
     level: str,
@@ -74,7 +63,7 @@ def draw_goals(
         generator: source of randomness.
         start: stance, m. target_x, target_y: ranges of landing targets, m.
     """
-    table = Launcher(level, launcher_config(player, start)).draw(count, generator)
+    table = Launcher(level, LauncherConfig(start=start)).draw(count, generator)
     balls = BallSim(count)
     everyone = torch.arange(count)
     balls.set_params(table.params)

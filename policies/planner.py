@@ -36,8 +36,8 @@ class PlannerConfig:
     """
 
     horizon: float = 1.6
-    reach: tuple[float, float, float] = (0.30, 0.30, 0.25)
-    limit: float = 3.5
+    reach: tuple[float, float, float] = (0.15, 0.12, 0.12)
+    limit: float = 2.5
     height: tuple[float, float] = (0.45, 1.35)
     lead: float = 0.45
     patience: float = 4.0

@@ -12,6 +12,7 @@ out.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -40,7 +41,7 @@ MEMORY: dict[str, int] = {
     "goal_normal": 3,
     "bend": ARM,
     "whip": ARM,
-    "from_pos": NUM_JOINTS,
+    "offset": NUM_JOINTS,
     "ref_pos": NUM_JOINTS,
     "action": NUM_JOINTS,
 }
@@ -53,7 +54,7 @@ class PlayerConfig:
     """Constants of the player.
 
     Attributes:
-        strokes: names of the planted strokes it plays.
+        strokes: names of the planted strokes it plays; none: all that ship.
         action_scale_legs, action_scale_arms: target correction of a network output of 1, rad.
         bend_window: half width in time of the bend that moves the racket to the goal, s.
         whip_window: half width of the bend that gives it the goal's velocity, s.
@@ -61,14 +62,14 @@ class PlayerConfig:
         effort: how readily each joint of waist and right arm takes part in bend and whip. The 5 N m wrist motors
             have enough to do with the stroke itself.
         iterations: Gauss–Newton steps of the bend at each planning.
-        join: time in which a stroke takes over from what went before, s.
+        join: time in which what went before a stroke fades out, s.
         recover: a new stroke may begin so long after a strike, s.
         feedback: share of the balance regulator's correction that is used, 0–1.
         stance_rate: how fast the stance follows the feet if they slip, 1/s.
         planner: see `PlannerConfig`.
     """
 
-    strokes: tuple[str, ...] = ("forehand_06", "forehand_03", "backhand_04", "backhand_01")
+    strokes: tuple[str, ...] = ()
     action_scale_legs: float = 0.15
     action_scale_arms: float = 0.25
     bend_window: float = 0.5
@@ -77,7 +78,7 @@ class PlayerConfig:
     whip_limit: float = 10.0
     effort: tuple[float, ...] = (0.4, 0.15, 0.15, 1.0, 1.0, 1.0, 1.0, 1.0, 0.3, 0.3)
     iterations: int = 3
-    join: float = 0.25
+    join: float = 0.5
     recover: float = 0.45
     feedback: float = 1.0
     stance_rate: float = 2.0
@@ -168,7 +169,6 @@ class Player:
         started = m["started"] > 0.5
         stance = self._stance(terms, m, started)
         m["ref_pos"] = torch.where(started, m["ref_pos"], self.ready)
-        m["from_pos"] = torch.where(started, m["from_pos"], self.ready)
         phase0 = torch.where(started, m["phase"], torch.full_like(m["phase"], 99.0))
         stroke = m["stroke"][:, 0].round().to(torch.int64)
         strike_s = self.strokes.strike.float() * self.dt
@@ -181,6 +181,7 @@ class Player:
         # The strike is over a moment after its time.
         struck = begun & (time < -0.5 * self.dt)
         begun = begun & ~struck
+        begin = torch.zeros_like(begun)
         free = ~begun & (phase >= strike_s[stroke] + config.recover)
         goal = {name: m[f"goal_{name}"] for name in ("pos", "vel", "normal")}
         if replan:
@@ -196,7 +197,6 @@ class Player:
             time = torch.where(update, plan.goal.time, time)
             for name, value in (("pos", plan.goal.pos), ("vel", plan.goal.vel), ("normal", plan.goal.normal)):
                 goal[name] = torch.where(update[:, None], value, goal[name])
-            m["from_pos"] = torch.where(begin[:, None], m["ref_pos"], m["from_pos"])
             since = torch.where(begin, torch.zeros_like(since), since)
             begun = begun | begin
             for name in ("bend", "whip"):
@@ -216,6 +216,7 @@ class Player:
             goal_vel=goal["vel"],
             goal_normal=goal["normal"],
         )
+        m["offset"] = torch.where(begin[:, None], m["ref_pos"] - self._clip(m)[0], m["offset"])
         if replan:
             bend, whip = self._aim_racket(terms, m)
             m["bend"] = torch.where(begun[:, None], bend, m["bend"])
@@ -242,30 +243,35 @@ class Player:
 
     # Reference
 
-    def reference(self, m: dict[str, Tensor]) -> Reference:
-        """The stroke at the present phase, bent toward the goal, in the stance frame."""
-        s, config = self.strokes, self.config
+    def _clip(self, m: dict[str, Tensor]) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor], Tensor]:
+        """The stroke itself at the present phase: joint angles and velocities (N, 29), a function that looks up any
+        table of the stroke set there, and whether it is still moving, (N, 1)."""
+        s = self.strokes
         stroke = m["stroke"][:, 0].round().to(torch.int64)
         phase = m["phase"][:, 0]
         frame = phase / self.dt
-        low = frame.floor().clamp(max=float(s.joint_pos.shape[1] - 2))
+        frames = s.joint_pos.shape[1]
+        low = frame.floor().clamp(max=float(frames - 2))
         u = (frame - low)[:, None]
-        i = low.to(torch.int64)
-        total = s.joint_pos.shape[1]
-        row = stroke * total + i
+        row = stroke * frames + low.to(torch.int64)
 
         def at(table: Tensor) -> Tensor:
             flat = table.flatten(0, 1).flatten(1)
             return flat[row] + u * (flat[row + 1] - flat[row])
 
-        joint_pos, joint_vel = at(s.joint_pos), at(s.joint_vel)
         moving = (phase < s.end[stroke].float() * self.dt - 1e-4).float()[:, None]
-        joint_vel = joint_vel * moving
-        # Join: from where the last reference was to the stroke.
-        share = (m["since"] / config.join).clamp(0.0, 1.0)
-        share = share * share * (3 - 2 * share)
-        joint_pos = m["from_pos"] + share * (joint_pos - m["from_pos"])
-        joint_vel = share * joint_vel
+        return at(s.joint_pos), at(s.joint_vel) * moving, at, moving
+
+    def reference(self, m: dict[str, Tensor]) -> Reference:
+        """The stroke at the present phase, bent toward the goal, in the stance frame."""
+        s, config = self.strokes, self.config
+        stroke = m["stroke"][:, 0].round().to(torch.int64)
+        phase = m["phase"][:, 0]
+        joint_pos, joint_vel, at, moving = self._clip(m)
+        # Join: what the last reference was off the stroke at its beginning fades out.
+        x = (m["since"] / config.join).clamp(0.0, 1.0)
+        joint_pos = joint_pos + (1 - x) ** 2 * (1 + 2 * x) * m["offset"]
+        joint_vel = joint_vel - 6 * x * (1 - x) / config.join * m["offset"]
         # Bend: reach the goal's pose and velocity at the strike.
         tau = phase[:, None] - s.strike[stroke].float()[:, None] * self.dt
         (b, b_rate, b_acc), (w, w_rate, w_acc) = self._windows(tau)
@@ -317,6 +323,8 @@ class Player:
         root_rot = at(s.root_rot)
         root_pos = at(s.root_pos) + drift
         goal_pos, goal_vel, normal = (self._to_stance(m, name) for name in ("pos", "vel", "normal"))
+        goal_pos, goal_vel = goal_pos + s.lead_pos[stroke], goal_vel + s.lead_vel[stroke]
+        normal = torch.nn.functional.normalize(normal + s.lead_normal[stroke], dim=1)
         turned = root_rot.transpose(-1, -2)
         goal_pos = (turned @ (goal_pos - root_pos).unsqueeze(-1))[..., 0]
         normal = (turned @ normal.unsqueeze(-1))[..., 0]

@@ -16,7 +16,6 @@ from humanoid.bundle import BundleError
 from humanoid.motion import MotionError, RobotMotion
 from policies.evaluate import judge, prepare, text_table
 from policies.evaluation import (
-    CONDITIONS,
     Evaluation,
     EvaluationConfig,
     EvaluationError,
@@ -78,8 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(app: RallyConfig) -> int:
     """Do it all; returns the exit code."""
     begin = time.perf_counter()
-    if app.condition not in CONDITIONS:
-        raise EvaluationError(f"condition={app.condition}: choose {' or '.join(CONDITIONS)}")
+    EvaluationConfig("feed", app.condition, app.balls, app.seed, threads=app.threads).check()
+    stroke = find_stroke(app.stroke)
     if app.video_level not in LEVELS:
         raise EvaluationError(f"video_level={app.video_level}: choose {', '.join(LEVELS)}")
     names = dict.fromkeys((app.policy, app.baseline))
@@ -88,7 +87,7 @@ def run(app: RallyConfig) -> int:
     prepare(output)
 
     print("1/4  A stroke, from a person to the robot")
-    made = show_stroke(app.stroke, output, pictures=app.video)
+    made = show_stroke(stroke, output, pictures=app.video)
     print(f"\n2/4  {app.balls} balls a level, three levels, {' and '.join(p.name for p in policies)}")
     results: dict[str, dict[str, Evaluation]] = {}
     for policy in policies:
@@ -120,8 +119,8 @@ def run(app: RallyConfig) -> int:
     return 0
 
 
-def show_stroke(name: str, output: Path, pictures: bool = True) -> list[Path]:
-    """Print what a retargeted stroke is worth and draw its filmstrip; gives the files made.
+def find_stroke(name: str) -> dict:
+    """Entry of a shipped stroke in its set's manifest.
 
     Raises:
         EvaluationError: there is no such stroke.
@@ -130,13 +129,18 @@ def show_stroke(name: str, output: Path, pictures: bool = True) -> list[Path]:
     strokes = {stroke["name"]: stroke for stroke in manifest["strokes"]}
     if name not in strokes:
         raise EvaluationError(f"stroke={name}: choose {', '.join(strokes)}")
-    print(quality_line(strokes[name]))
+    return strokes[name]
+
+
+def show_stroke(stroke: dict, output: Path, pictures: bool = True) -> list[Path]:
+    """Print what a retargeted stroke is worth and draw its filmstrip; gives the files made."""
+    print(quality_line(stroke))
     if not pictures:
         return []
     try:
         from sim.render import render_strip
 
-        motion = RobotMotion.load(STROKES / strokes[name]["file"])
+        motion = RobotMotion.load(STROKES / stroke["file"])
         path = written(output / "stroke.png", lambda path: render_strip(motion, path))
         return [path]
     except (RenderUnavailable, ImportError) as error:

@@ -276,10 +276,10 @@ class StrikeTask(VecEnv):
         m["time"][ids] = pool.time[rows][:, None]
         m["begun"][ids] = 1.0
         m["phase"][ids] = (self._strike_s[pool.stroke[rows]] - pool.time[rows])[:, None].clamp(min=0.0)
-        m["from_pos"][ids] = m["ref_pos"][ids]
         m["since"][ids] = 0.0
         m["bend"][ids] = 0.0
         m["whip"][ids] = 0.0
+        m["offset"][ids] = (m["ref_pos"] - self.player._clip(m)[0])[ids]
         self.pause[ids] = self._uniform(*self.config.pause, len(ids))
 
     def _fallen(self) -> Tensor:

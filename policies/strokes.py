@@ -34,8 +34,10 @@ class StrokeSet:
         arm_inertia (K, T, 10, 10): joint-space inertia of waist and right arm with racket and armature, kg m².
         strike: frame of the strike, (K,). end: last frame, (K,).
         face: +1 where the +z face meets the ball (forehand), -1 for the other, (K,).
-        contact_pos, contact_vel, contact_normal, contact_axis: racket at the strike: string-bed centre,
-            its velocity, the hitting face's normal, the long axis, (K, 3).
+        contact_pos, contact_vel, contact_normal, contact_axis: racket that the stroke delivers at the strike:
+            string-bed centre, its velocity, the hitting face's normal, the long axis, (K, 3).
+        lead_pos, lead_vel, lead_normal: what the reference itself does there less what it delivers when played:
+            servo lag and motor limits, paid for in advance, (K, 3).
     """
 
     names: tuple[str, ...]
@@ -55,23 +57,35 @@ class StrokeSet:
     contact_vel: Tensor
     contact_normal: Tensor
     contact_axis: Tensor
+    lead_pos: Tensor
+    lead_vel: Tensor
+    lead_normal: Tensor
 
     @property
     def num_strokes(self) -> int:
         return len(self.names)
 
 
-def load_strokes(names: tuple[str, ...], folder: Path = STROKE_FOLDER, dt: float = 0.02) -> StrokeSet:
+def stroke_names(folder: Path = STROKE_FOLDER) -> tuple[str, ...]:
+    """Names of all strokes of a set, forehands first."""
+    names = sorted(file.stem for file in folder.glob("*.npz"))
+    return tuple(sorted(names, key=lambda name: (not name.startswith("forehand"), name)))
+
+
+def load_strokes(names: tuple[str, ...] = (), folder: Path = STROKE_FOLDER, dt: float = 0.02) -> StrokeSet:
     """Read planted strokes and compute what a player needs of them.
 
     Args:
-        names: file names without ending.
+        names: file names without ending; none: all of the folder.
         folder: where they are.
         dt: control period; the motions must have this rate.
 
     Raises:
         MotionError: a file is missing or damaged, has another rate or no stroke.
     """
+    names = tuple(names) or stroke_names(folder)
+    if not names:
+        raise MotionError(f"{folder}: holds no strokes; rebuild them with python -m policies.design")
     model = default_pinocchio()
     data = model.createData()
     racket = model.getFrameId("racket")
@@ -101,6 +115,11 @@ def load_strokes(names: tuple[str, ...], folder: Path = STROKE_FOLDER, dt: float
         placement = pin.updateFramePlacement(model, data, racket)
         velocity = pin.getFrameVelocity(model, data, racket, pin.LOCAL_WORLD_ALIGNED).linear
         face = 1.0 if stroke.kind == "forehand" else -1.0
+        reached = (placement.translation.copy(), velocity.copy(), face * placement.rotation[:, 2])
+        delivers = motion.provenance.get("delivers")
+        delivered = reached
+        if delivers is not None:
+            delivered = tuple(np.array(delivers[key]) for key in ("pos_m", "vel_m_s", "normal"))
         stance = motion.root_pos[0] * [1.0, 1.0, 0.0]
         root_pos = motion.root_pos - stance
         # The robot's feet sink a little into the floor under its weight.
@@ -121,9 +140,9 @@ def load_strokes(names: tuple[str, ...], folder: Path = STROKE_FOLDER, dt: float
         add("strike", strike)
         add("end", motion.num_frames - 1)
         add("face", face)
-        add("contact_pos", placement.translation - stance)
-        add("contact_vel", velocity)
-        add("contact_normal", face * placement.rotation[:, 2])
+        for key, got, seen in zip(("pos", "vel", "normal"), delivered, reached, strict=True):
+            add(f"contact_{key}", got - stance if key == "pos" else got)
+            add(f"lead_{key}", seen - got)
         add("contact_axis", placement.rotation[:, 0].copy())
     tensors = {
         key: torch.as_tensor(
