@@ -1,0 +1,265 @@
+"""The protocol: outcomes, figures, and that the same seed means the same."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from humanoid.bundle import BundleError
+from humanoid.joints import JOINT_NAMES
+from humanoid.model import build_model
+from policies.baselines import StandBaseline
+from policies.evaluation import (
+    Balls,
+    EvaluationConfig,
+    EvaluationError,
+    RobotRanges,
+    evaluate,
+    load_policy,
+    rally_length,
+    tallies,
+    vary_robots,
+    wilson,
+    write_evaluation,
+)
+from sim.engine import CpuEngine
+from sim.return_task import FALL, MISS, OUT, OUTCOMES, RETURNED
+
+FIELDS = [
+    "policy", "bundle_sha256", "level", "condition", "seed", "balls", "outcomes", "in_court", "success",
+    "contact_rate", "landing_error_m", "falls_per_100", "rally_length", "by_stroke", "by_zone",
+    "smoothness_rad_s2", "torque_nm", "safety", "wall_s",
+]  # fmt: skip
+SHORT = EvaluationConfig(level="feed", balls=2, threads=1)
+
+
+@pytest.fixture(scope="module")
+def stand():
+    """A standing robot and ten balls, the first episode recorded."""
+    return evaluate(StandBaseline(), EvaluationConfig(level="rally", balls=10, threads=1, record=1))
+
+
+def some_balls(outcomes, landing=None, target=None, per_episode=8):
+    n = len(outcomes)
+    outcome = np.array(outcomes)
+    return Balls(
+        episode=np.arange(n) // per_episode,
+        ball=np.arange(n) % per_episode,
+        outcome=outcome,
+        contact=~np.isin(outcome, (MISS, FALL)),
+        backhand=np.zeros(n, dtype=bool),
+        forecourt=np.zeros(n, dtype=bool),
+        landing=np.full((n, 2), np.nan) if landing is None else np.array(landing, dtype=float),
+        target=np.tile([8.0, 0.0], (n, 1)) if target is None else np.array(target, dtype=float),
+        speed_in=np.full(n, 12.0),
+        speed_out=np.full(n, 14.0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"),
+    [
+        # Newcombe (1998), Statistics in Medicine 17, table I, method 3.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_interval_has_published_values(count, total, low, high):
+    assert wilson(count, total) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_interval_of_nothing_is_everything():
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_wilson_interval_is_symmetric():
+    low, high = wilson(7, 50)
+    assert wilson(43, 50) == pytest.approx((1 - high, 1 - low))
+
+
+def test_report_has_the_documented_fields(stand):
+    assert list(stand.report) == FIELDS
+    assert set(stand.report["outcomes"]) == set(OUTCOMES) - {"pending"}
+    assert set(stand.report["in_court"]) == {"rate", "low", "high"}
+    assert set(stand.report["rally_length"]) == {"mean", "max"}
+    assert list(stand.report["by_stroke"]) == ["forehand", "backhand"]
+    assert list(stand.report["by_zone"]) == ["forecourt", "backcourt"]
+    safety = stand.report["safety"]
+    for key in ("position_violations", "velocity_violations", "torque_violations", "by_joint"):
+        assert key in safety
+    assert list(safety["by_joint"]) == list(JOINT_NAMES)
+
+
+def test_exactly_the_first_balls_are_judged(stand):
+    assert len(stand.balls) == stand.report["balls"] == sum(stand.report["outcomes"].values()) == 10
+    order = stand.balls.episode * 8 + stand.balls.ball
+    assert order.tolist() == list(range(10))
+
+
+def test_a_standing_robot_stands(stand):
+    assert stand.report["falls_per_100"] == 0.0
+    assert stand.report["in_court"]["rate"] == 0.0
+    assert stand.report["safety"]["position_violations"] == 0
+    assert stand.report["torque_nm"] < 10.0
+    assert stand.report["smoothness_rad_s2"] < 1.0
+
+
+def test_recording_shows_an_episode(stand):
+    recording = stand.recording
+    assert recording.fps == 50.0
+    assert recording.score["balls"][-1] == 8
+    assert len(recording.captions) == 8
+    assert recording.ball_visible.mean() > 0.5
+    assert recording.qpos[:, 2].min() > 0.6
+
+
+def test_groups_add_up(stand):
+    for group in ("by_stroke", "by_zone"):
+        for outcome, count in stand.report["outcomes"].items():
+            assert sum(part["outcomes"][outcome] for part in stand.report[group].values()) == count
+
+
+def test_same_seed_same_result_at_any_thread_count(tiny_bundle):
+    policy = load_policy(str(tiny_bundle))
+    first = evaluate(policy, SHORT)
+    again = evaluate(policy, replace(SHORT, threads=2))
+    assert first.report | {"wall_s": 0} == again.report | {"wall_s": 0}
+    np.testing.assert_array_equal(first.balls.landing, again.balls.landing)
+
+
+def test_every_policy_gets_the_same_balls(tiny_bundle):
+    ours = evaluate(load_policy(str(tiny_bundle)), SHORT)
+    stand = evaluate(StandBaseline(), SHORT)
+    np.testing.assert_array_equal(ours.balls.target, stand.balls.target)
+    np.testing.assert_array_equal(ours.balls.backhand, stand.balls.backhand)
+    other = evaluate(StandBaseline(), replace(SHORT, seed=1))
+    assert not np.array_equal(other.balls.target, stand.balls.target)
+
+
+def test_a_fallen_robot_starts_again(tiny_bundle):
+    config = replace(SHORT, balls=3, record=1)
+    result = evaluate(load_policy(str(tiny_bundle)), config)
+    assert result.report["falls_per_100"] > 0.0
+    assert result.recording.qpos[-1, 2] > 0.3
+    assert result.report["safety"]["non_finite"] == 0
+
+
+def test_real_condition_is_repeatable_and_different():
+    real = replace(SHORT, condition="real")
+    first, again = evaluate(StandBaseline(), real), evaluate(StandBaseline(), real)
+    assert first.report | {"wall_s": 0} == again.report | {"wall_s": 0}
+    nominal = evaluate(StandBaseline(), SHORT)
+    assert first.report["smoothness_rad_s2"] > nominal.report["smoothness_rad_s2"]
+
+
+def test_robots_differ_by_mass_and_friction():
+    engine = CpuEngine(3, build_model(timestep=0.005), 1)
+    before = engine.model.body_mass.copy()
+    vary_robots(engine, RobotRanges(body_mass=(0.9, 1.1)), torch.Generator().manual_seed(0))
+    mass = np.stack([engine.batch.get_model(i).body_mass for i in range(3)])
+    ratio = mass[:, 1:] / before[1:]
+    assert ((ratio > 0.9) & (ratio < 1.1)).all()
+    assert (np.ptp(ratio, axis=0) > 0.0).all()
+    total = np.array([engine.batch.get_model(i).body_subtreemass[0] for i in range(3)])
+    np.testing.assert_allclose(total, mass.sum(axis=1))
+
+
+def test_success_is_near_the_target_and_in_court_is_inside():
+    balls = some_balls(
+        [RETURNED, RETURNED, OUT, MISS],
+        landing=[[9.0, 0.0], [4.0, 3.0], [12.0, 0.5], [np.nan, np.nan]],
+        target=[[8.0, 0.0], [10.0, 0.0], [10.0, 0.0], [8.0, 0.0]],
+    )
+    figures = tallies(balls)
+    assert figures["in_court"]["rate"] == 0.5
+    assert figures["success"]["rate"] == 0.5  # the first, and the one that is out but near its target
+    assert figures["contact_rate"] == 0.75
+    assert figures["landing_error_m"] == pytest.approx((1.0 + np.hypot(6.0, 3.0)) / 2)
+
+
+def test_rates_of_no_balls_are_none():
+    figures = tallies(some_balls([]))
+    assert figures["in_court"] == {"rate": None, "low": 0.0, "high": 1.0}
+    assert figures["contact_rate"] is None
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "mean", "longest"),
+    [
+        ([MISS] * 8, 0.0, 0),
+        ([RETURNED] * 8, 8.0, 8),
+        ([RETURNED, RETURNED, MISS, RETURNED, OUT, MISS, MISS, MISS], 3 / 5, 2),
+        ([RETURNED] * 9, 4.5, 8),
+    ],
+)
+def test_rally_ends_with_a_failure_or_the_episode(outcomes, mean, longest):
+    assert rally_length(some_balls(outcomes)) == {"mean": pytest.approx(mean), "max": longest}
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"level": "foo"}, "level=foo"),
+        ({"condition": "odd"}, "condition=odd"),
+        ({"balls": 0}, "balls=0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"envs": 0}, "envs=0"),
+        ({"record": 9}, "record=9"),
+    ],
+)
+def test_impossible_values_are_named(change, key):
+    with pytest.raises(EvaluationError, match=key):
+        replace(SHORT, **change).check()
+
+
+def test_a_policy_that_breaks_is_named():
+    class Broken(StandBaseline):
+        name = "broken"
+
+        def act(self, observation, memory=None):
+            targets, memory = super().act(observation, memory)
+            return np.where(np.arange(29) == 3, np.nan, targets), memory
+
+    with pytest.raises(EvaluationError, match=r"'broken'.*not finite"):
+        evaluate(Broken(), SHORT)
+
+
+def test_unknown_policies_are_told_what_there_is():
+    with pytest.raises(BundleError, match=r"'nobody'.*stand"):
+        load_policy("nobody")
+
+
+def test_gains_of_the_bundle_drive_the_motors():
+    soft = StandBaseline()
+    soft.kp = soft.kp * 0.2
+    assert evaluate(soft, SHORT).report["falls_per_100"] > 0.0
+
+
+def test_files_hold_what_was_judged(stand, tmp_path):
+    write_evaluation(tmp_path, stand)
+    assert json.loads((tmp_path / "report.json").read_text()) == stand.report
+    with open(tmp_path / "balls.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["outcome"] for row in rows] == [OUTCOMES[i] for i in stand.balls.outcome]
+    assert (tmp_path / "recording.npz").is_file()
+
+
+def test_a_full_disk_is_named_and_nothing_is_half_written(stand, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(EvaluationError, match=r"balls\.csv.*No space left"):
+        write_evaluation(tmp_path, replace(stand, recording=None))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_counts_every_judged_ball():
+    seen = []
+    evaluate(StandBaseline(), SHORT, seen.append)
+    assert sum(seen) == 2
