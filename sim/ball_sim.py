@@ -128,6 +128,12 @@ class BallSim:
         self.rolling[ids] = False
         self._refractory[ids] = 0.0
 
+    def retire(self, mask: Tensor) -> None:
+        """Take the balls of a mask (N,) bool out of play, where they are."""
+        self.active &= ~mask
+        self.rolling &= ~mask
+        self._any_rolling = bool(self.rolling.any())
+
     def step(self, dt: float, start: RacketPose | None = None, end: RacketPose | None = None) -> StepEvents:
         """Advance all active balls by `dt`.
 
@@ -155,18 +161,48 @@ class BallSim:
         if self._any_rolling:
             which |= self.rolling & self.active
         ids = which.nonzero().squeeze(1)
+        racket: Motion | None = None
+        if start is not None and end is not None and len(ids):
+            other = near[0][ids] | near[1][ids] | self.rolling[ids]
+            path = live.pos[ids], new.pos[ids]
+            if self._may_touch(*path, other, self._radius[ids], *(pose.at(ids) for pose in (start, end))):
+                rot = rotation_matrix(start.rot[ids])
+                turn = rotation_vector(rot, rotation_matrix(end.rot[ids]))
+                racket = (start.pos[ids], rot, end.pos[ids] - start.pos[ids], turn)
+            else:
+                near = near[:2]
+                if not bool(other.any()):
+                    ids = ids[:0]
         before = live.at(ids) if len(ids) else None
         live.pos.copy_(new.pos)
         live.vel.copy_(new.vel)
         live.spin.copy_(new.spin)
         if before is not None:
-            racket: Motion | None = None
-            if start is not None and end is not None:
-                rot = rotation_matrix(start.rot[ids])
-                turn = rotation_vector(rot, rotation_matrix(end.rot[ids]))
-                racket = (start.pos[ids], rot, end.pos[ids] - start.pos[ids], turn)
             self._resolve(ids, before, new.at(ids), tuple(mask[ids] for mask in near), dt, racket)
         return self.events
+
+    @staticmethod
+    def _may_touch(
+        pos: Tensor, end: Tensor, other: Tensor, radius: Tensor, start_pose: RacketPose, end_pose: RacketPose
+    ) -> bool:
+        """Whether any of the balls that fly from `pos` to `end` (n, 3) may meet its racket: never wrongly no.
+
+        A ball that stays on one side of the string plane does not, unless something `other` than the racket
+        (n,) may turn it round on its way; then it has to be far.
+        """
+        before, after = pos - start_pose.pos, end - end_pose.pos
+        moved = torch.linalg.vector_norm(after - before, dim=-1)
+        distance = torch.linalg.vector_norm(after, dim=-1)
+        # Turned round, a ball ends within twice its way from where it would have been; spin may speed it up.
+        close = distance < radius + (SEMI_LONG + 0.25) + 3 * moved
+        normal0, normal1 = (rotation_matrix(pose.rot)[..., 2] for pose in (start_pose, end_pose))
+        d0, d1 = (before * normal0).sum(-1), (after * normal1).sum(-1)
+        # On its way the distance is that of the ends in proportion, but for the product of both changes and
+        # the bend of the normal's path; 2 cm more than the geometry needs.
+        turn = torch.linalg.vector_norm(normal1 - normal0, dim=-1)
+        margin = radius + 0.02 + 0.25 * turn * (moved + turn * (distance + moved))
+        aside = (d0 * d1 > 0) & (torch.minimum(d0.abs(), d1.abs()) > margin) & (turn < 0.5)
+        return bool((close & ~(aside & ~other)).any())
 
     @staticmethod
     def _near(

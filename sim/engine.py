@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import mujoco
+import numpy as np
 import torch
 from mujoco.batch import Batch
 from torch import Tensor
@@ -45,8 +46,8 @@ class Engine(Protocol):
     racket_rot: Tensor
     foot_pos: Tensor
 
-    def step(self) -> None:
-        """Advance all robots by one physics step; tensors then describe the new state."""
+    def step(self, ids: Tensor | None = None) -> None:
+        """Advance robots `ids` (n,), or all, by one physics step; tensors then describe the new state."""
         ...
 
     def advance(self, steps: int, ids: Tensor | None = None) -> None:
@@ -99,17 +100,16 @@ class CpuEngine:
         self._pushed = False
         self.batch.reset()
 
-    def step(self) -> None:
+    def step(self, ids: Tensor | None = None) -> None:
         """See `Engine.step`."""
-        self.batch.step(stage=mujoco.mjtStage.mjSTAGE_VEL.value)
+        self.batch.step(_rows(ids), stage=mujoco.mjtStage.mjSTAGE_VEL.value)
         if self._pushed:
             self._pushes[:, self._racket_body] = 0.0
             self._pushed = False
 
     def advance(self, steps: int, ids: Tensor | None = None) -> None:
         """See `Engine.advance`."""
-        rows = None if ids is None else ids.to(torch.int32).numpy()
-        self.batch.step(rows, nstep=steps, stage=mujoco.mjtStage.mjSTAGE_VEL.value)
+        self.batch.step(_rows(ids), nstep=steps, stage=mujoco.mjtStage.mjSTAGE_VEL.value)
 
     def reset(self, ids: Tensor, qpos: Tensor, qvel: Tensor) -> None:
         """See `Engine.reset`."""
@@ -129,6 +129,10 @@ class CpuEngine:
         self._pushes[ids, self._racket_body, :3] = force
         self._pushes[ids, self._racket_body, 3:] = torch.linalg.cross(point.to(torch.float64) - com, force)
         self._pushed = True
+
+
+def _rows(ids: Tensor | None) -> np.ndarray | None:
+    return None if ids is None else ids.to(torch.int32).numpy()
 
 
 def _live(array) -> Tensor:

@@ -16,6 +16,10 @@ class RacketPose(NamedTuple):
     pos: Tensor
     rot: Tensor
 
+    def at(self, ids: Tensor) -> RacketPose:
+        """The poses of the rackets `ids` (indices or mask)."""
+        return RacketPose(self.pos[ids], self.rot[ids])
+
 
 @dataclass
 class StepEvents:

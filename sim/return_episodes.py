@@ -78,9 +78,7 @@ class ReturnEpisodes:
     ) -> None:
         self.num_envs = n = num_envs
         self.config = config = config or EpisodeConfig()
-        self.task = ReturnTask(
-            n, protocol, seed, engine=engine, physics=physics, pool=pool, threads=threads
-        )
+        self.task = ReturnTask(n, protocol, seed, engine=engine, physics=physics, pool=pool, threads=threads)
         protocol = self.task.config
         self.rewards = RewardTerms(REWARDS, config.rewards)
         self.terminations = TerminationTerms(TERMINATIONS, config.terminations)

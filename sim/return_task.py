@@ -18,7 +18,7 @@ from torch import Tensor
 from humanoid.joints import KD, KP, NUM_JOINTS, READY_JOINT_POS
 from humanoid.model import build_model
 from sim.ball import BallParams
-from sim.ball_sim import BallSim, RacketPose
+from sim.ball_sim import BallSim, RacketPose, StepEvents
 from sim.court import HALF_LENGTH, SINGLES_HALF_WIDTH, in_singles_court
 from sim.engine import CpuEngine, Engine
 from sim.launcher import Launcher, LauncherConfig, LaunchTable
@@ -40,6 +40,16 @@ TERMS: dict[str, int] = {
 }
 """Observation terms and their sizes, in the order of the flat observation."""
 OBSERVATION_SIZE = sum(TERMS.values())
+
+BALL_RADIUS = 0.0335
+RACKET_ACCELERATION = 500.0
+"""No robot accelerates its racket faster, m/s²: strokes reach 150; see `ReturnTask._reachable`."""
+CONTACT_REACH = 0.35
+"""A ball farther from the string-bed centre does not touch the racket, with 12 cm to spare, m."""
+LINGER = 1.0
+"""Time that a ball stays on the court after its outcome at least, s."""
+RETIRE_DISTANCE = 3.0
+"""... and then until it is so far from the racket and recedes, or rolls, m."""
 
 SLOTS = 3
 """Balls of one environment in the air at once: slow feeds take 3 s to arrive and are launched every 2 s."""
@@ -107,8 +117,8 @@ class BallRecord:
 class ReturnTask:
     """N robots that return balls.
 
-    A ball takes up to three seconds to the robot and as long to its outcome, so up to `SLOTS` of an environment
-    are in the air at once, each in its own slot.
+    A ball takes up to three seconds to the robot and as long to its outcome, so up to `SLOTS` of an
+    environment are in the air at once, each in its own slot.
 
     Args:
         num_envs: N.
@@ -182,6 +192,10 @@ class ReturnTask:
         self.record = BallRecord()
         self.falls = 0
         self._launch_interval = round(config.ball_interval / config.control_dt)
+        self._linger = round(LINGER / config.control_dt)
+        self._decided = torch.zeros(shape, dtype=torch.int64)  # control steps since the outcome
+        self._pushed = torch.zeros(n, dtype=torch.bool)  # a ball's impulse awaits the next physics step
+        self._racket_speed = torch.zeros(n, dtype=torch.float64)
         self.reset(self._env)
 
     # Robots
@@ -210,6 +224,9 @@ class ReturnTask:
     def place(self, ids: Tensor, qpos: Tensor | None = None, qvel: Tensor | None = None) -> None:
         """Put robots into states without touching the balls."""
         n = len(ids)
+        # The racket's speed in a given state is not known: step it finely.
+        self._racket_speed[ids] = 0.0 if qvel is None else math.inf
+        self._pushed[ids] = False
         self.engine.reset(
             ids,
             self.ready_qpos.expand(n, -1) if qpos is None else qpos,
@@ -280,23 +297,69 @@ class ReturnTask:
         )
         self.launch(due.nonzero().squeeze(1))
         self._choose_ball()
-        engine = self.engine
-        engine.ctrl.copy_(targets)
-        for _ in range(self.substeps):
-            start_pos, start_rot = engine.racket_pos.clone(), engine.racket_rot.clone()
-            engine.step()
-            end_pos = engine.racket_pos
-            self.racket_vel = (end_pos - start_pos) / engine.timestep
-            before = self.balls.state.vel.clone()
-            events = self.balls.step(
-                engine.timestep,
-                _poses(start_pos, start_rot),
-                _poses(end_pos, engine.racket_rot),
-            )
-            self._handle(events, before)
+        self.engine.ctrl.copy_(targets)
+        self._advance()
         self.clock += 1
         self._check_falls()
         self._choose_ball()
+        self._retire()
+
+    def _advance(self) -> None:
+        """Robots and balls, one physics step after the other.
+
+        Robots that no ball can reach within the period take it in one call, which is cheaper than step by
+        step and comes to the same.
+        """
+        engine, substeps = self.engine, self.substeps
+        near = self._reachable() if substeps > 1 else None
+        ids = None if near is None or bool(near.all()) else near.nonzero().squeeze(1)
+        before = engine.racket_pos.clone()
+        start = _poses(before, engine.racket_rot)
+        if ids is not None and near is not None:
+            engine.advance(substeps, (~near).nonzero().squeeze(1))
+            self.racket_vel = (engine.racket_pos - before) / self.config.control_dt
+        for _ in range(substeps):
+            if ids is None:
+                last = engine.racket_pos.clone()
+                engine.step()
+                self.racket_vel = (engine.racket_pos - last) / engine.timestep
+            elif len(ids):
+                last = engine.racket_pos[ids]
+                engine.step(ids)
+                self.racket_vel[ids] = (engine.racket_pos[ids] - last) / engine.timestep
+            end = _poses(engine.racket_pos, engine.racket_rot)
+            speed = self.balls.state.vel.clone()
+            events = self.balls.step(engine.timestep, start, end)
+            self._pushed = self._handle(events, speed)
+            start = end
+        self._racket_speed = torch.linalg.vector_norm(self.racket_vel, dim=1)
+
+    def _reachable(self) -> Tensor:
+        """Robots (N,) whose racket some ball may come near within the next control period: misses none."""
+        n, duration = self.num_envs, self.config.control_dt
+        state = self.balls.state
+        offset = state.pos.T.unflatten(1, (SLOTS, n)) - self.engine.racket_pos.T.float().unsqueeze(1)
+        distance = offset.square().sum(0).sqrt()
+        # A bounce may turn spin into speed.
+        speed = state.vel.square().sum(1).sqrt() + BALL_RADIUS * state.spin.square().sum(1).sqrt()
+        reach = speed.unflatten(0, (SLOTS, n)) * duration + (
+            self._racket_speed.float() * duration + RACKET_ACCELERATION * duration**2 + CONTACT_REACH
+        )
+        close = (distance < reach) & self.balls.active.unflatten(0, (SLOTS, n))
+        return close.any(dim=0) | self._pushed
+
+    def _retire(self) -> None:
+        """Take balls off the court a while after their outcome, when they roll or are out of reach."""
+        self._decided = torch.where(self.outcome == PENDING, 0, self._decided + 1)
+        over = self._decided >= self._linger
+        if not bool(over.any()):
+            return
+        shape, state = (SLOTS, self.num_envs), self.balls.state
+        racket = self.engine.racket_pos.T.float().unsqueeze(1)
+        away = state.pos.T.unflatten(1, shape)[:2] - racket[:2]
+        recedes = (away * state.vel.T.unflatten(1, shape)[:2]).sum(0) > 0
+        gone = recedes & (away.square().sum(0) > RETIRE_DISTANCE**2)
+        self.balls.retire((over & (gone | self.balls.rolling.unflatten(0, shape))).flatten())
 
     def _choose_ball(self) -> None:
         """The ball to be struck next is the oldest that is in the air and not yet struck."""
@@ -305,15 +368,21 @@ class ReturnTask:
         self.slot = order.argmin(dim=0)
         self.valid = waiting.any(dim=0)
 
-    def _handle(self, events, before: Tensor) -> None:
+    def _handle(self, events: StepEvents, before: Tensor) -> Tensor:
+        """Outcomes of a physics step's events; `before` are the balls' velocities before it.
+
+        Returns:
+            The robots whose racket was pushed, (N,) bool.
+        """
         n = self.num_envs
+        pushed = torch.zeros(n, dtype=torch.bool)
         if bool(events.hit.any()):
             for slot in range(SLOTS):
-                hit = events.hit[slot * n : (slot + 1) * n]
-                ids = hit.nonzero().squeeze(1)
+                ids = events.hit[slot * n : (slot + 1) * n].nonzero().squeeze(1)
                 if len(ids) == 0:
                     continue
                 balls = slot * n + ids
+                pushed[ids] = True
                 self.engine.push_racket(ids, events.impulse[balls], events.hit_pos[balls])
                 first = ids[~self.contact[slot, ids] & (self.outcome[slot, ids] == PENDING)]
                 rows = slot * n + first
@@ -323,33 +392,33 @@ class ReturnTask:
                 self.speed_out[slot, first] = torch.linalg.vector_norm(self.balls.state.vel[rows], dim=-1)
                 self.struck[first] = True
         if bool(events.net.any()):
-            for slot in range(SLOTS):
-                ids = events.net[slot * n : (slot + 1) * n].nonzero().squeeze(1)
-                # A cord that lets the ball over is no fault; a ball that fell back is.
-                stopped = ids[self.balls.state.pos[slot * n + ids, 0] < 0.05]
-                stopped = stopped[self.balls.state.vel[slot * n + stopped, 0] < 2.0]
-                stopped = stopped[self.contact[slot, stopped] & (self.outcome[slot, stopped] == PENDING)]
-                self._decide(torch.full_like(stopped, slot), stopped, NET)
+            balls = events.net.nonzero().squeeze(1)
+            # A cord that lets the ball over is no fault; a ball that fell back is.
+            state = self.balls.state
+            balls = balls[(state.pos[balls, 0] < 0.05) & (state.vel[balls, 0] < 2.0)]
+            slot, ids = balls // n, balls % n
+            stopped = self.contact[slot, ids] & (self.outcome[slot, ids] == PENDING)
+            self._decide(slot[stopped], ids[stopped], NET)
         if bool(events.bounced.any()):
-            for slot in range(SLOTS):
-                ids = events.bounced[slot * n : (slot + 1) * n].nonzero().squeeze(1)
-                ids = ids[self.outcome[slot, ids] == PENDING]
-                if len(ids) == 0:
-                    continue
-                landing = events.bounce_pos[slot * n + ids]
-                struck = self.contact[slot, ids]
-                twice = ids[~struck & self.bounced[slot, ids]]
-                self._decide(torch.full_like(twice, slot), twice, MISS)
-                self.bounced[slot, ids] = True
-                inside = in_singles_court(landing, "far", margin=0.0335)
-                own_side = landing[:, 0] < 0
-                for mask, outcome in (
-                    (struck & inside, RETURNED),
-                    (struck & ~inside & ~own_side, OUT),
-                    (struck & ~inside & own_side, NET),
-                ):
-                    chosen = ids[mask]
-                    self._decide(torch.full_like(chosen, slot), chosen, outcome, landing[mask, :2])
+            balls = events.bounced.nonzero().squeeze(1)
+            balls = balls[self.outcome.view(-1)[balls] == PENDING]
+            if len(balls) == 0:
+                return pushed
+            slot, ids = balls // n, balls % n
+            landing = events.bounce_pos[balls]
+            struck = self.contact[slot, ids]
+            twice = ~struck & self.bounced[slot, ids]
+            self._decide(slot[twice], ids[twice], MISS)
+            self.bounced[slot, ids] = True
+            inside = in_singles_court(landing, "far", margin=BALL_RADIUS)
+            own_side = landing[:, 0] < 0
+            for mask, outcome in (
+                (struck & inside, RETURNED),
+                (struck & ~inside & ~own_side, OUT),
+                (struck & ~inside & own_side, NET),
+            ):
+                self._decide(slot[mask], ids[mask], outcome, landing[mask, :2])
+        return pushed
 
     def _check_falls(self) -> None:
         qpos = self.engine.qpos
@@ -387,7 +456,7 @@ class ReturnTask:
     # What a player may know
 
     def terms(self) -> dict[str, Tensor]:
-        """Observation terms, see `TERMS`, each (N, size) float32. Without a ball in play, ball terms are 0."""
+        """Observation terms, see `TERMS`, each (N, size) float32. Ball terms are 0 without a ball in play."""
         engine, n = self.engine, self.num_envs
         rows = self.slot * n + self._env
         seen = self.valid.unsqueeze(1)

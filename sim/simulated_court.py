@@ -88,7 +88,7 @@ class PlantEngine:
         self._com = torch.as_tensor(RACKET.com)
         self._pushed = False
 
-    def step(self) -> None:
+    def step(self, ids: Tensor | None = None) -> None:
         """See `sim.engine.Engine.step`."""
         robot = self._robot
         robot.step_physics()
