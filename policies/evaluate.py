@@ -13,13 +13,12 @@ from omegaconf import MISSING
 from tqdm import tqdm
 
 from humanoid.app import run_app
-from humanoid.bundle import BundleError
+from humanoid.bundle import BundleError, PolicyBundle
 from policies.evaluation import (
     Evaluation,
     EvaluationConfig,
     EvaluationError,
     evaluate,
-    load_policy,
     write_evaluation,
     write_json,
     written,
@@ -34,7 +33,7 @@ class EvaluateConfig:
     """Schema of policies/conf/evaluate.yaml.
 
     Attributes:
-        policy: a released policy, a bundle's folder (with a slash), or "stand".
+        policy: a released policy, or a bundle's folder (with a slash). "stand" only stands.
         level: feed, rally, match or all.
         condition: nominal or real, see `policies.evaluation.EvaluationConfig`.
         balls: judged at each level.
@@ -91,7 +90,7 @@ def run(app: EvaluateConfig) -> int:
         config.check()
     if not 1 <= app.onnx_threads <= 1024:
         raise EvaluationError(f"onnx_threads={app.onnx_threads}: give a number from 1 on")
-    policy = load_policy(app.policy, threads=app.onnx_threads)
+    policy = PolicyBundle.load(app.policy, threads=app.onnx_threads)
     prepare(output)
     folders = [output / level for level in levels] if app.level == "all" else [output]
     reports = []

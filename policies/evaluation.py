@@ -14,19 +14,17 @@ import csv
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from humanoid.bundle import BundleError, PolicyBundle
 from humanoid.files import atomic_write
 from humanoid.model import build_model
 from humanoid.safety import SafetyMonitor, pd_torque
-from policies.baselines import BASELINES, Policy
 from sim.ball_ranges import BallRanges
 from sim.engine import CpuEngine
 from sim.launcher import LEVELS
@@ -57,6 +55,33 @@ JUDGED = (RETURNED, NET, OUT, MISS, FALL)
 
 class EvaluationError(ValueError):
     """An evaluation that cannot be done or written. The message says what to do."""
+
+
+class Policy(Protocol):
+    """What the evaluator needs of a player; :class:`humanoid.bundle.PolicyBundle` has it.
+
+    Attributes:
+        name: of the policy.
+        bundle_sha256: identifies it.
+        kp, kd: gains that its targets are tracked with, [N·m/rad] and [N·m·s/rad], shape (29,).
+    """
+
+    name: str
+    bundle_sha256: str
+    kp: np.ndarray
+    kd: np.ndarray
+
+    def initial_memory(self, count: int = 1) -> np.ndarray:
+        """Memory at the start of an episode, zeros, (count, M)."""
+        ...
+
+    def assemble(self, terms: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Observation (N, D) from raw terms by name, each (N, size)."""
+        ...
+
+    def act(self, observation: np.ndarray, memory: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Joint position targets, [rad], (N, 29), and the next memory (N, M)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -175,26 +200,6 @@ class Evaluation:
     recording: Recording | None = None
 
 
-def load_policy(name: str, *, threads: int = 1) -> Policy:
-    """A built-in baseline or a policy bundle.
-
-    Args:
-        name: a baseline ("stand"), a released policy, or a bundle's folder (with a slash).
-        threads: of ONNX Runtime.
-
-    Raises:
-        BundleError: there is no such policy, or it cannot be used.
-    """
-    if name in BASELINES:
-        return BASELINES[name]()
-    try:
-        return PolicyBundle.load(name, threads=threads)
-    except BundleError as error:
-        if "not among the released" in str(error):
-            raise BundleError(f"{error}; built in: {', '.join(BASELINES)}") from None
-        raise
-
-
 def wilson(count: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
     """Wilson score interval of a proportion.
 
@@ -221,7 +226,7 @@ def evaluate(
     """Judge a policy.
 
     Args:
-        policy: see `load_policy`.
+        policy: a `humanoid.bundle.PolicyBundle`, or anything like one.
         config: what is judged.
         progress: called with the number of judged balls that were decided since the last call.
 

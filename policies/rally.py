@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from humanoid.app import run_app
-from humanoid.bundle import BundleError
+from humanoid.bundle import BundleError, PolicyBundle
 from humanoid.motion import MotionError, RobotMotion
 from policies.evaluate import judge, prepare, text_table
 from policies.evaluation import (
     Evaluation,
     EvaluationConfig,
     EvaluationError,
-    load_policy,
     write_evaluation,
     write_json,
     written,
@@ -37,7 +36,7 @@ class RallyConfig:
     """Schema of policies/conf/rally.yaml.
 
     Attributes:
-        policy: that is judged; a released policy, a bundle's folder (with a slash), or "stand".
+        policy: that is judged; a released policy, or a bundle's folder (with a slash). "stand" only stands.
         baseline: that is judged beside it with the same balls.
         balls: judged at each level.
         condition: nominal or real. seed: of everything random.
@@ -82,7 +81,7 @@ def run(app: RallyConfig) -> int:
     if app.video_level not in LEVELS:
         raise EvaluationError(f"video_level={app.video_level}: choose {', '.join(LEVELS)}")
     names = dict.fromkeys((app.policy, app.baseline))
-    policies = [load_policy(name) for name in names]
+    policies = [PolicyBundle.load(name) for name in names]
     output = Path(app.output)
     prepare(output)
 

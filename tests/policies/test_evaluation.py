@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from humanoid.bundle import BundleError
+from humanoid.bundle import PolicyBundle
 from humanoid.joints import JOINT_NAMES
 from humanoid.model import build_model
-from policies.baselines import StandBaseline
 from policies.evaluation import (
     Balls,
     EvaluationConfig,
     EvaluationError,
     RobotRanges,
     evaluate,
-    load_policy,
     rally_length,
     tallies,
     vary_robots,
@@ -39,7 +37,9 @@ SHORT = EvaluationConfig(level="feed", balls=2, threads=1)
 @pytest.fixture(scope="module")
 def stand():
     """A standing robot and ten balls, the first episode recorded."""
-    return evaluate(StandBaseline(), EvaluationConfig(level="rally", balls=10, threads=1, record=1))
+    return evaluate(
+        PolicyBundle.load("stand"), EvaluationConfig(level="rally", balls=10, threads=1, record=1)
+    )
 
 
 def some_balls(outcomes, landing=None, target=None, per_episode=8):
@@ -125,7 +125,7 @@ def test_groups_add_up(stand):
 
 
 def test_same_seed_same_result_at_any_thread_count(tiny_bundle):
-    policy = load_policy(str(tiny_bundle))
+    policy = PolicyBundle.load(tiny_bundle)
     first = evaluate(policy, SHORT)
     again = evaluate(policy, replace(SHORT, threads=2))
     assert first.report | {"wall_s": 0} == again.report | {"wall_s": 0}
@@ -133,17 +133,17 @@ def test_same_seed_same_result_at_any_thread_count(tiny_bundle):
 
 
 def test_every_policy_gets_the_same_balls(tiny_bundle):
-    ours = evaluate(load_policy(str(tiny_bundle)), SHORT)
-    stand = evaluate(StandBaseline(), SHORT)
+    ours = evaluate(PolicyBundle.load(tiny_bundle), SHORT)
+    stand = evaluate(PolicyBundle.load("stand"), SHORT)
     np.testing.assert_array_equal(ours.balls.target, stand.balls.target)
     np.testing.assert_array_equal(ours.balls.backhand, stand.balls.backhand)
-    other = evaluate(StandBaseline(), replace(SHORT, seed=1))
+    other = evaluate(PolicyBundle.load("stand"), replace(SHORT, seed=1))
     assert not np.array_equal(other.balls.target, stand.balls.target)
 
 
 def test_a_fallen_robot_starts_again(tiny_bundle):
     config = replace(SHORT, balls=3, record=1)
-    result = evaluate(load_policy(str(tiny_bundle)), config)
+    result = evaluate(PolicyBundle.load(tiny_bundle), config)
     assert result.report["falls_per_100"] > 0.0
     assert result.recording.qpos[-1, 2] > 0.3
     assert result.report["safety"]["non_finite"] == 0
@@ -151,9 +151,9 @@ def test_a_fallen_robot_starts_again(tiny_bundle):
 
 def test_real_condition_is_repeatable_and_different():
     real = replace(SHORT, condition="real")
-    first, again = evaluate(StandBaseline(), real), evaluate(StandBaseline(), real)
+    first, again = evaluate(PolicyBundle.load("stand"), real), evaluate(PolicyBundle.load("stand"), real)
     assert first.report | {"wall_s": 0} == again.report | {"wall_s": 0}
-    nominal = evaluate(StandBaseline(), SHORT)
+    nominal = evaluate(PolicyBundle.load("stand"), SHORT)
     assert first.report["smoothness_rad_s2"] > nominal.report["smoothness_rad_s2"]
 
 
@@ -217,25 +217,21 @@ def test_impossible_values_are_named(change, key):
         replace(SHORT, **change).check()
 
 
-def test_a_policy_that_breaks_is_named():
-    class Broken(StandBaseline):
-        name = "broken"
+def test_a_policy_that_breaks_is_named(monkeypatch):
+    broken = PolicyBundle.load("stand")
+    act = broken.act
 
-        def act(self, observation, memory=None):
-            targets, memory = super().act(observation, memory)
-            return np.where(np.arange(29) == 3, np.nan, targets), memory
+    def fail(observation, memory=None):
+        targets, memory = act(observation, memory)
+        return np.where(np.arange(29) == 3, np.nan, targets), memory
 
-    with pytest.raises(EvaluationError, match=r"'broken'.*not finite"):
-        evaluate(Broken(), SHORT)
-
-
-def test_unknown_policies_are_told_what_there_is():
-    with pytest.raises(BundleError, match=r"'nobody'.*stand"):
-        load_policy("nobody")
+    monkeypatch.setattr(broken, "act", fail)
+    with pytest.raises(EvaluationError, match=r"'stand'.*not finite"):
+        evaluate(broken, SHORT)
 
 
 def test_gains_of_the_bundle_drive_the_motors():
-    soft = StandBaseline()
+    soft = PolicyBundle.load("stand")
     soft.kp = soft.kp * 0.2
     assert evaluate(soft, SHORT).report["falls_per_100"] > 0.0
 
@@ -261,5 +257,5 @@ def test_a_full_disk_is_named_and_nothing_is_half_written(stand, tmp_path, monke
 
 def test_progress_counts_every_judged_ball():
     seen = []
-    evaluate(StandBaseline(), SHORT, seen.append)
+    evaluate(PolicyBundle.load("stand"), SHORT, seen.append)
     assert sum(seen) == 2

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from policies.baselines import StandBaseline
+from humanoid.bundle import PolicyBundle
 from policies.evaluation import Evaluation, EvaluationConfig, EvaluationError, evaluate, tallies
 from policies.report import make_report, plot_landings, write_report
 from sim.return_task import RETURNED
@@ -15,7 +15,7 @@ from sim.return_task import RETURNED
 def results():
     """A standing robot, and a made-up player that returns every ball to (9, 1)."""
     stand = {
-        level: evaluate(StandBaseline(), EvaluationConfig(level=level, balls=2, threads=1))
+        level: evaluate(PolicyBundle.load("stand"), EvaluationConfig(level=level, balls=2, threads=1))
         for level in ("feed", "match")
     }
     player = {}
@@ -36,7 +36,7 @@ def test_report_has_all_its_parts(results, tmp_path):
     assert "| feed | stand | 0.0 (0.0–65.8) |" in text
     for heading in ("Results", "Outcomes", "By stroke and zone", "Safety", "Provenance"):
         assert f"\n## {heading}\n" in text
-    assert StandBaseline().bundle_sha256 in text
+    assert PolicyBundle.load("stand").bundle_sha256 in text
     assert "| stroke shown | forehand_01 |" in text
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
