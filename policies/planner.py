@@ -9,7 +9,7 @@ from torch import Tensor
 
 from humanoid.racket import RACKET
 from policies.strokes import StrokeSet
-from sim.aim import plan_return
+from sim.aim import aim, solve_racket
 from sim.ball import BallParams, BallState
 from sim.predict import predict
 from sim.stringbed import Racket
@@ -24,6 +24,8 @@ class PlannerConfig:
         reach: standard deviations of comfortable distance from a stroke's own contact point, x forward,
             y sideways, z up, m.
         limit: a ball that passes no stroke's contact point nearer than this many of them is let go.
+        match: what counts as equally far from a goal when the stroke for it is chosen: position, m, velocity, m/s,
+            face normal, rad.
         height: lowest and highest meeting point, m.
         lead: shortest time in which a stroke can still be begun, s.
         patience: cost of moving the time of a stroke that has begun, 1/s (squared).
@@ -33,11 +35,13 @@ class PlannerConfig:
         deepest, widest: the ball is aimed no nearer to the opponent's lines than this allows, x and |y|, m.
         max_speed: of the return, m/s.
         topspin: wanted of the return, rad/s.
+        iterations: trial flights of the return.
     """
 
-    horizon: float = 1.6
+    horizon: float = 1.3
     reach: tuple[float, float, float] = (0.15, 0.12, 0.12)
     limit: float = 2.5
+    match: tuple[float, float, float] = (0.05, 1.0, 0.08)
     height: tuple[float, float] = (0.45, 1.35)
     lead: float = 0.45
     patience: float = 4.0
@@ -47,6 +51,7 @@ class PlannerConfig:
     widest: float = 2.5
     max_speed: float = 22.0
     topspin: float = -30.0
+    iterations: int = 3
 
 
 @dataclass(frozen=True)
@@ -163,17 +168,48 @@ class Planner:
         )
         axis = strokes.contact_axis[chosen]
         axis = torch.stack((cos * axis[:, 0] - sin * axis[:, 1], sin * axis[:, 0] + cos * axis[:, 1], axis[:, 2]), -1)
-        strike, _ = plan_return(
-            meet,
+        ahead = torch.nn.functional.normalize(aimed - meet.pos[:, :2], dim=1) * config.topspin
+        spin = torch.stack((-ahead[:, 1], ahead[:, 0], torch.zeros_like(cos)), dim=-1)
+        flight = aim(
+            meet.pos,
             aimed,
-            self.racket,
             self.params,
-            topspin=config.topspin,
+            spin,
             clearance=config.clearance,
             max_speed=config.max_speed,
+            iterations=config.iterations,
+        )
+        strike = solve_racket(
+            meet.pos,
+            meet.vel,
+            meet.spin,
+            flight.vel,
+            self.racket,
+            self.params,
+            wanted_spin=spin,
             long_axis=axis,
             face=strokes.face[chosen],
-            rounds=1,
         )
         goal = StrikeGoal(strike.pos, strike.vel, strike.normal, when[step])
-        return Plan(goal, chosen, least < config.limit**2)
+        return Plan(goal, self._nearest(goal, cos, sin, stance, chosen, begun), least < config.limit**2)
+
+    def _nearest(
+        self, goal: StrikeGoal, cos: Tensor, sin: Tensor, stance: Tensor, chosen: Tensor, begun: Tensor
+    ) -> Tensor:
+        """Of the strokes with the chosen one's face, the one that delivers the goal most nearly."""
+        strokes, config = self.strokes, self.config
+
+        def turned(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+            return torch.stack((cos * x + sin * y, cos * y - sin * x, z), dim=-1)[:, None]
+
+        x, y, z = goal.pos.unbind(-1)
+        pos = turned(x - stance[:, 0], y - stance[:, 1], z)
+        vel, normal = turned(*goal.vel.unbind(-1)), turned(*goal.normal.unbind(-1))
+        near, fast, square = config.match
+        cost = (
+            ((pos - strokes.contact_pos) ** 2).sum(-1) / near**2
+            + ((vel - strokes.contact_vel) ** 2).sum(-1) / fast**2
+            + ((normal - strokes.contact_normal) ** 2).sum(-1) / square**2
+        )
+        other = strokes.face != strokes.face[chosen][:, None]
+        return torch.where(begun, chosen, (cost + 1e6 * other).argmin(dim=1))

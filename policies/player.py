@@ -74,8 +74,8 @@ class PlayerConfig:
     action_scale_arms: float = 0.25
     bend_window: float = 0.5
     whip_window: float = 0.35
-    bend_limit: float = 0.9
-    whip_limit: float = 10.0
+    bend_limit: float = 0.15
+    whip_limit: float = 1.0
     effort: tuple[float, ...] = (0.4, 0.15, 0.15, 1.0, 1.0, 1.0, 1.0, 1.0, 0.3, 0.3)
     iterations: int = 3
     join: float = 0.5
