@@ -22,7 +22,7 @@ def run_app(
     task: Callable[[Any], int],
     *,
     conf: Path,
-    schema: type,
+    schema: type | dict[str, Any],
     config_name: str,
     expected: tuple[type[Exception], ...] = (),
     arguments: Sequence[str] | None = None,
@@ -31,10 +31,10 @@ def run_app(
 
     Args:
         name: of the command, for messages.
-        task: gets an instance of ``schema``, returns the exit code.
+        task: gets an instance of ``schema`` (a dict if that is one), returns the exit code.
         conf: folder of the YAML files.
-        schema: dataclass that types the configuration; the YAML's defaults list names it
-            ``<config_name>_schema``.
+        schema: dataclass that types the configuration, or a dict of all its keys and default values; the
+            YAML's defaults list names it ``<config_name>_schema``.
         config_name: of the YAML file.
         expected: errors of the task that users cause; shown in one line.
         arguments: of the command line; the process's own by default.

@@ -55,7 +55,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: damaged or changed since it was written (its hash does not match); "
             "restore it from a copy or start the run anew with resume=false"
         )
-    return torch.load(io.BytesIO(payload), weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(payload), weights_only=True)
+    except Exception as error:  # torch and pickle raise many kinds for what they do not read
+        line = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise CheckpointError(
+            f"{path}: not readable ({line}); restore it from a copy or train anew"
+        ) from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: holds no training state; give the checkpoint.pt of a run")
+    return state
 
 
 def describe(state: dict[str, Any]) -> str:

@@ -12,6 +12,10 @@ from sim.ball_sim import BallSim
 from sim.launcher import Launcher, LauncherConfig
 
 
+class GoalError(ValueError):
+    """No goals to train on. The message says what to change."""
+
+
 @dataclass(frozen=True)
 class GoalPool:
     """G strike goals at the moment a stroke is begun, for a robot whose stance is the origin facing +x.
@@ -62,6 +66,9 @@ def draw_goals(
         count: balls; those the planner lets go give no goal.
         generator: source of randomness.
         start: stance, m. target_x, target_y: ranges of landing targets, m.
+
+    Raises:
+        GoalError: no ball comes within reach of a stroke.
     """
     table = Launcher(level, LauncherConfig(start=start)).draw(count, generator)
     balls = BallSim(count)
@@ -108,8 +115,18 @@ def draw_goals(
             for key, value in rows.items():
                 out.setdefault(key, []).append(value)
             begun[ids] = True
+        passed = balls.state.pos[:, 0] < start[0] - 1.0
+        if bool((begun | passed).all()):
+            break
         for _ in range(8):
             balls.step(0.005)
+    if not out:
+        raise GoalError(
+            f"none of {count} balls of level {level!r} comes within reach of the strokes "
+            f"{', '.join(player.strokes.names)}; launch more balls (goals=) or play more strokes (player.strokes=)"
+        )
     return GoalPool(
-        **{key: torch.cat(value) for key, value in out.items()}, start_x=start[0], met=float(begun.float().mean())
+        **{key: torch.cat(value) for key, value in out.items()},
+        start_x=start[0],
+        met=float(begun.float().mean()),
     )

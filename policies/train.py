@@ -10,18 +10,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
 import yaml
-from omegaconf import DictConfig
 from rsl_rl.runners import OnPolicyRunner
 from tqdm import tqdm
 
+from humanoid.app import run_app
 from humanoid.files import atomic_write
 from humanoid.motion import MotionError
 from policies.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from policies.config import CONF, ConfigError, PpoConfig, TrainConfig, plain, typed
-from policies.goals import draw_goals
+from policies.config import ConfigError, PpoConfig, TrainConfig, plain, typed
+from policies.goals import GoalError, draw_goals
 from policies.player import Player
 from policies.strike_task import StrikeTask
 from policies.strokes import load_strokes
@@ -40,6 +39,7 @@ class Trainer:
     Raises:
         CheckpointError: the checkpoint to resume or start from cannot be used.
         ConfigError: the folder belongs to a run with another configuration.
+        GoalError: no ball comes within reach of the strokes.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -48,16 +48,16 @@ class Trainer:
         self.checkpoint = self.folder / "checkpoint.pt"
         state = load_checkpoint(self.checkpoint) if config.resume and self.checkpoint.exists() else None
         if state is not None:
-            self._check_same(state["config"])
+            self._check_same(state.get("config"))
         torch.manual_seed(config.seed)
         if config.threads:
             torch.set_num_threads(config.threads)
         self.player = Player(load_strokes(config.player.strokes), config.player, config.task.control_dt)
-        pool = draw_goals(
-            self.player, config.level, config.goals, torch.Generator().manual_seed(config.seed)
-        )
+        pool = draw_goals(self.player, config.level, config.goals, torch.Generator().manual_seed(config.seed))
         self.env = StrikeTask(self.player, pool, config.task, config.seed, config.threads)
         self.runner = OnPolicyRunner(self.env, runner_config(config.ppo), str(self.folder), device="cpu")
+        # The runner's own files: our checkpoint holds all that is needed, and is written whole or not at all.
+        self.runner.save = lambda *_: None
         self.samples = 0
         self.wall_s = 0.0
         if state is not None:
@@ -68,15 +68,21 @@ class Trainer:
                 last.weight *= 0.01
                 last.bias.zero_()
             if config.start_from:
-                networks = load_checkpoint(Path(config.start_from))
-                self.runner.alg.load(networks["learner"], {"actor": True, "critic": True}, True)
+                self._start_from(Path(config.start_from))
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(self.folder / "config.yaml", "w") as file:
                 yaml.safe_dump(plain(config), file, sort_keys=False)
             (self.folder / "curve.csv").unlink(missing_ok=True)
 
     def run(self) -> None:
-        """Train until the limit of iterations or minutes, or an interrupt; then write a last checkpoint."""
+        """Train until the limit of iterations or minutes, or an interrupt; then write a last checkpoint.
+
+        SIGINT and SIGTERM let the update under way finish first; a second one ends the run at once, and the last
+        checkpoint stands as it is.
+
+        Raises:
+            KeyboardInterrupt: the run was interrupted.
+        """
         config, runner = self.config, self.runner
         started = saved = time.monotonic()
         before = self.wall_s
@@ -104,34 +110,42 @@ class Trainer:
             self._append_curve(values["it"], row)
             bar.update(self._batch)
             bar.set_postfix(
-                {k: f"{row[k]:.3g}" for k in ("in_court", "racket_error", "fall_per_100", "speed") if k in row}
+                {
+                    k: f"{row[k]:.3g}"
+                    for k in ("in_court", "racket_error", "fall_per_100", "speed")
+                    if k in row
+                }
             )
             if now - saved > 60 * config.checkpoint_minutes:
                 self.save()
                 saved = now
-            if config.minutes and now - started > 60 * config.minutes:
+            if interrupted or (config.minutes and now - started > 60 * config.minutes):
                 raise _Stop
+
+        def interrupt(*_: Any) -> None:
+            nonlocal interrupted
+            if interrupted:
+                raise KeyboardInterrupt
+            interrupted = True
 
         runner.logger.log = log
         left = config.iterations - runner.current_learning_iteration if config.iterations else 10**9
         interrupted = False
-        previous = signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             if left > 0:
                 with contextlib.redirect_stdout(io.StringIO()):
                     runner.learn(left)
         except _Stop:
             pass
-        except KeyboardInterrupt:
-            interrupted = True
         finally:
-            signal.signal(signal.SIGTERM, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
             runner.logger.log = write
             bar.close()
-        if interrupted:
-            # The step under way is lost; the last checkpoint stands as it is.
-            raise KeyboardInterrupt
         self.save()
+        if interrupted:
+            raise KeyboardInterrupt
 
     @property
     def _batch(self) -> int:
@@ -153,13 +167,33 @@ class Trainer:
         )
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.runner.alg.load(state["learner"], None, True)
-        self.env.load_state_dict(state["task"])
-        torch.set_rng_state(state["torch_rng"])
-        self.runner.current_learning_iteration = state["iteration"]
-        self.samples, self.wall_s = state["samples"], state["wall_s"]
+        try:
+            self.runner.alg.load(state["learner"], None, True)
+            self.env.load_state_dict(state["task"])
+            torch.set_rng_state(state["torch_rng"])
+            self.runner.current_learning_iteration = state["iteration"]
+            self.samples, self.wall_s = state["samples"], state["wall_s"]
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise CheckpointError(
+                f"{self.checkpoint}: does not fit this version ({_line(error)}); start the run anew with resume=false"
+            ) from None
+        self._cut_curve(state["iteration"])
 
-    def _check_same(self, old: dict[str, Any]) -> None:
+    def _start_from(self, path: Path) -> None:
+        state = load_checkpoint(path)
+        try:
+            self.runner.alg.load(state["learner"], {"actor": True, "critic": True}, True)
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise CheckpointError(
+                f"{path}: its network does not fit this run ({_line(error)}); "
+                "start_from needs the same ppo.hidden and the same number of strokes"
+            ) from None
+
+    def _check_same(self, old: Any) -> None:
+        if not isinstance(old, dict):
+            raise CheckpointError(
+                f"{self.checkpoint}: holds no run's configuration; give the run another name="
+            )
         new = plain(self.config)
         free = {"iterations", "minutes", "checkpoint_minutes", "resume", "threads", "output", "start_from"}
         for key in new:
@@ -181,6 +215,16 @@ class Trainer:
                 out.setdefault(key.rsplit("/", 1)[-1], []).append(float(value))
         return {key: sum(values) / len(values) for key, values in out.items()}
 
+    def _cut_curve(self, iteration: int) -> None:
+        """Drop the rows of updates that came after the checkpoint: they are done again."""
+        path = self.folder / "curve.csv"
+        if not path.exists():
+            return
+        head, *rows = path.read_text().splitlines(keepends=True) or [""]
+        kept = [row for row in rows if row.endswith("\n") and int(row.partition(",")[0]) < iteration]
+        with atomic_write(path, "w") as file:
+            file.writelines([head, *kept])
+
     def _append_curve(self, iteration: int, row: dict[str, float]) -> None:
         path = self.folder / "curve.csv"
         columns = (
@@ -193,6 +237,11 @@ class Trainer:
                 file.write("iteration,samples,wall_s," + ",".join(columns) + "\n")
             cells = ",".join(f"{row[c]:.5g}" if c in row else "" for c in columns)
             file.write(f"{iteration},{self.samples},{self.wall_s:.1f},{cells}\n")
+
+
+def _line(error: BaseException) -> str:
+    """An error's last line, which is where torch names the parameter, not too long."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:160]
 
 
 def runner_config(ppo: PpoConfig) -> dict[str, Any]:
@@ -229,31 +278,33 @@ def runner_config(ppo: PpoConfig) -> dict[str, Any]:
     }
 
 
-@hydra.main(version_base="1.3", config_path=CONF, config_name="train")
-def _main(values: DictConfig) -> None:
+def _run(values: dict[str, Any]) -> int:
+    config = typed(TrainConfig, values)
+    trainer = Trainer(config)
+    print(f"{trainer.folder}: {trainer.samples / 1e6:.2f} million steps so far", file=sys.stderr)
     try:
-        config = typed(TrainConfig, values)
-        trainer = Trainer(config)
-        print(f"{trainer.folder}: {trainer.samples / 1e6:.2f} million steps so far", file=sys.stderr)
         trainer.run()
-        print(f"{trainer.checkpoint}: {trainer.samples / 1e6:.2f} million steps, {trainer.wall_s / 60:.1f} min")
-    except (ConfigError, CheckpointError, MotionError) as error:
-        print(f"rally-train: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except OSError as error:
-        print(f"rally-train: {error.filename}: {error.strerror}; nothing written before is lost", file=sys.stderr)
-        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print(
-            "rally-train: interrupted; the last checkpoint stands, the same command goes on from it",
+            "rally-train: interrupted; the same command goes on from the last checkpoint",
             file=sys.stderr,
         )
-        raise SystemExit(130) from None
+        return 130
+    print(f"{trainer.checkpoint}: {trainer.samples / 1e6:.2f} million steps, {trainer.wall_s / 60:.1f} min")
+    return 0
 
 
 def main() -> None:
     """Console entry point of ``rally-train``."""
-    _main()
+    code = run_app(
+        "rally-train",
+        _run,
+        conf=Path(__file__).parent / "conf",
+        schema=plain(TrainConfig()),
+        config_name="train",
+        expected=(CheckpointError, ConfigError, GoalError, MotionError),
+    )
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

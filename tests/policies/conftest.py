@@ -45,3 +45,43 @@ def tiny_bundle(tmp_path):
     """Folder of a bundle whose robot soon falls."""
     manifest = make_manifest(name="tiny", description="A random policy.", terms=TERMS, memory_size=2)
     return write_bundle(tmp_path / "tiny", tiny_onnx(Layout.of(TERMS).size), manifest)
+
+
+@pytest.fixture(scope="session")
+def strokes():
+    """A forehand and a backhand of the shipped set."""
+    from policies.strokes import load_strokes, stroke_names
+
+    names = stroke_names()
+    chosen = [next(name for name in names if name.startswith(kind)) for kind in ("forehand", "backhand")]
+    return load_strokes(tuple(chosen))
+
+
+@pytest.fixture(scope="session")
+def player(strokes):
+    """A player of these two strokes, without a network."""
+    from policies.player import Player
+
+    return Player(strokes)
+
+
+@pytest.fixture(scope="session")
+def pool(strokes):
+    """Goals that the strokes themselves meet, with a ball that comes at 10 m/s."""
+    import torch
+
+    from policies.goals import GoalPool
+
+    ball_vel = torch.tensor([[-10.0, 0.0, -2.0]]).expand(2, 3)
+    return GoalPool(
+        stroke=torch.arange(2),
+        time=strokes.strike.float() * strokes.dt,
+        pos=strokes.contact_pos,
+        vel=strokes.contact_vel,
+        normal=strokes.contact_normal,
+        ball_pos=strokes.contact_pos + 0.0335 * strokes.contact_normal,
+        ball_vel=ball_vel.clone(),
+        ball_spin=torch.zeros(2, 3),
+        start_x=-11.9,
+        met=1.0,
+    )
