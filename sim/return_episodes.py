@@ -16,6 +16,9 @@ from sim.return_task import BallRecord, ReturnConfig, ReturnTask
 from sim.return_terms import REWARDS, TERMINATIONS
 from sim.terms import RewardTerms, TerminationTerms
 
+RECYCLE = 32
+"""Times that a learner meets a pool of launches, in other states, with other targets, before a new one."""
+
 
 def _default_rewards() -> dict[str, float]:
     return {
@@ -57,7 +60,7 @@ class ReturnEpisodes:
         protocol: see `ReturnConfig`.
         config: rewards.
         seed: of everything random.
-        engine, physics, pool, threads: see `ReturnTask`.
+        engine, physics, pool, threads, recycle: see `ReturnTask`.
 
     Attributes:
         task: the protocol.
@@ -75,10 +78,13 @@ class ReturnEpisodes:
         physics: BallParams | Callable | None = None,
         pool: int = 2048,
         threads: int = 0,
+        recycle: int = RECYCLE,
     ) -> None:
         self.num_envs = n = num_envs
         self.config = config = config or EpisodeConfig()
-        self.task = ReturnTask(n, protocol, seed, engine=engine, physics=physics, pool=pool, threads=threads)
+        self.task = ReturnTask(
+            n, protocol, seed, engine=engine, physics=physics, pool=pool, threads=threads, recycle=recycle
+        )
         protocol = self.task.config
         self.rewards = RewardTerms(REWARDS, config.rewards)
         self.terminations = TerminationTerms(TERMINATIONS, config.terminations)

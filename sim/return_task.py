@@ -127,6 +127,8 @@ class ReturnTask:
         engine: physics; default `CpuEngine`.
         physics: true ball physics, see `Launcher.draw`.
         pool: number of launches drawn at once and shared out.
+        recycle: how often a pool is shared out, in another order each time, before new launches are drawn.
+            Solving for a launch costs a millisecond.
         threads: of the default engine.
 
     Attributes:
@@ -149,6 +151,7 @@ class ReturnTask:
         launcher: LauncherConfig | None = None,
         pool: int = 2048,
         threads: int = 0,
+        recycle: int = 1,
     ) -> None:
         self.config = config = config or ReturnConfig()
         self.num_envs = num_envs
@@ -164,6 +167,7 @@ class ReturnTask:
         self._pool_size = pool
         self._pool: LaunchTable = self.launcher.draw(pool, self.generator, physics)
         self._pool_next = 0
+        self._recycle, self._pool_uses = recycle, 1
         n = num_envs
         self.balls = BallSim(SLOTS * n, dtype=torch.float32)
         self._env = torch.arange(n)
@@ -219,7 +223,7 @@ class ReturnTask:
     def seed(self, seed: int) -> None:
         """Start everything random again, with launches yet to be drawn."""
         self.generator.manual_seed(seed)
-        self._pool_next = self._pool_size
+        self._pool_next, self._pool_uses = self._pool_size, self._recycle
 
     def place(self, ids: Tensor, qpos: Tensor | None = None, qvel: Tensor | None = None) -> None:
         """Put robots into states without touching the balls."""
@@ -252,7 +256,12 @@ class ReturnTask:
             late = still & (self.contact[slot, ids] == struck)
             self._decide(slot[late], ids[late], outcome)
         if self._pool_next + len(ids) > self._pool_size:
-            self._pool = self.launcher.draw(self._pool_size, self.generator, self._physics)
+            if self._pool_uses < self._recycle and len(ids) <= self._pool_size:
+                self._pool = self._pool.at(torch.randperm(self._pool_size, generator=self.generator))
+                self._pool_uses += 1
+            else:
+                self._pool = self.launcher.draw(self._pool_size, self.generator, self._physics)
+                self._pool_uses = 1
             self._pool_next = 0
         rows = torch.arange(self._pool_next, self._pool_next + len(ids))
         self._pool_next += len(ids)
