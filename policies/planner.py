@@ -46,7 +46,7 @@ class PlannerConfig:
     lead: float = 0.45
     patience: float = 4.0
     freeze: float = 0.05
-    clearance: float = 1.6
+    clearance: float = 2.0
     deepest: float = 5.0
     widest: float = 2.5
     max_speed: float = 22.0

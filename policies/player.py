@@ -75,7 +75,7 @@ class PlayerConfig:
     bend_window: float = 0.5
     whip_window: float = 0.35
     bend_limit: float = 0.15
-    whip_limit: float = 1.0
+    whip_limit: float = 0.01
     effort: tuple[float, ...] = (0.4, 0.15, 0.15, 1.0, 1.0, 1.0, 1.0, 1.0, 0.3, 0.3)
     iterations: int = 3
     join: float = 0.5
@@ -347,8 +347,10 @@ class Player:
             pull = -0.3 * bend
             residual = error - (jac @ pull.unsqueeze(-1))[..., 0]
             step = pull + effort * (jac.transpose(-1, -2) @ (inverse @ residual.unsqueeze(-1)))[..., 0]
-            bend = (bend + step.clamp(-0.4, 0.4)).clamp(-config.bend_limit, config.bend_limit)
+            bend = bend + step.clamp(-0.4, 0.4)
             bend = torch.minimum(torch.maximum(base + bend, lower), upper) - base
+        # Scaled as a whole, so that a bend that is too large falls short but does not turn the face.
+        bend = bend * (config.bend_limit / bend.abs().amax(1, keepdim=True).clamp(min=1e-6)).clamp(max=1.0)
         pose = self.racket.forward(base + bend)
         joint_vel = at(s.joint_vel)[:, self.arm]
         lin = (turned @ at(s.root_lin_vel).unsqueeze(-1))[..., 0]
@@ -359,7 +361,8 @@ class Player:
         jw = pose.jac_pos * effort
         inverse = solve_spd3(jw @ pose.jac_pos.transpose(-1, -2) + 2e-3 * torch.eye(3))
         whip = effort * (pose.jac_pos.transpose(-1, -2) @ (inverse @ missing.unsqueeze(-1)))[..., 0]
-        return bend, whip.clamp(-config.whip_limit, config.whip_limit)
+        whip = whip * (config.whip_limit / whip.abs().amax(1, keepdim=True).clamp(min=1e-6)).clamp(max=1.0)
+        return bend, whip
 
     def _to_stance(self, m: dict[str, Tensor], name: str) -> Tensor:
         value = m[f"goal_{name}"]
