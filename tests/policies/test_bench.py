@@ -1,0 +1,43 @@
+"""The benchmark runs and writes what it says; its figures mean something only at full size."""
+
+import json
+
+import pytest
+
+from policies.bench import main
+from sim.env_bench import benchmark_env
+
+FIELDS = {
+    "machine",
+    "retarget_frames_per_s_core",
+    "env_vs_bare_physics",
+    "ball_steps_per_s",
+    "ball_share_of_step",
+    "ball_vs_mujoco_ratio",
+    "engine_steps_per_s",
+}
+
+
+def test_bench_writes_its_fields(tmp_path, capsys):
+    path = tmp_path / "bench.json"
+    assert main(["--small", "--output", str(path)]) == 0
+    result = json.loads(path.read_text())
+    assert set(result) >= FIELDS
+    assert result["engine_steps_per_s"]["cpu"] > 0
+    assert result["engine_steps_per_s"]["warp"] is None
+    assert "environment over bare physics" in capsys.readouterr().out
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, capsys):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert main(["--small", "--output", str(blocked / "bench.json")]) == 1
+    assert "bench.json" in capsys.readouterr().err
+
+
+def test_the_environment_keeps_most_of_the_physics_speed():
+    """The aim is 85 % at 512 robots; far less here, with few robots on a machine that others may use."""
+    speed = benchmark_env(64, steps=6, warm_up=20)
+    assert 0.3 < speed.ratio < 1.2
+    assert speed.ball_s < speed.env_s
+    assert speed.launch_s == pytest.approx(0.0, abs=speed.env_s)

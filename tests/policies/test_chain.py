@@ -1,0 +1,58 @@
+"""Limb kinematics in torch against Pinocchio and finite differences."""
+
+import numpy as np
+import pinocchio as pin
+import pytest
+import torch
+
+from humanoid.joints import LOWER, UPPER
+from humanoid.kinematics import default_pinocchio, to_pinocchio
+from policies.chain import foot_chain, racket_chain
+
+CHAINS = {
+    "racket": racket_chain(),
+    "left_foot": foot_chain("left"),
+    "right_foot": foot_chain("right"),
+}
+
+
+@pytest.fixture(scope="module")
+def angles():
+    """Random joint angles within the limits, (20, 29)."""
+    return np.random.default_rng(0).uniform(LOWER, UPPER, (20, 29))
+
+
+@pytest.mark.parametrize("frame", CHAINS)
+def test_pose_and_jacobian_are_pinocchios(frame, angles):
+    chain = CHAINS[frame]
+    pose = chain.forward(torch.as_tensor(angles[:, chain.index]))
+    model = default_pinocchio()
+    data = model.createData()
+    for row, joint_pos in enumerate(angles):
+        q = to_pinocchio(np.zeros(3), np.array([1.0, 0, 0, 0]), joint_pos)
+        pin.computeJointJacobians(model, data, q)
+        placement = pin.updateFramePlacement(model, data, model.getFrameId(frame))
+        jacobian = pin.getFrameJacobian(model, data, model.getFrameId(frame), pin.LOCAL_WORLD_ALIGNED)
+        columns = jacobian[:, 6 + chain.index.numpy()]
+        np.testing.assert_allclose(pose.pos[row], placement.translation, atol=1e-5)
+        np.testing.assert_allclose(pose.rot[row], placement.rotation, atol=1e-5)
+        np.testing.assert_allclose(pose.jac_pos[row], columns[:3], atol=1e-5)
+        np.testing.assert_allclose(pose.axes[row], columns[3:], atol=1e-5)
+
+
+@pytest.mark.parametrize("frame", CHAINS)
+def test_the_jacobian_is_the_finite_difference(frame, angles):
+    chain = CHAINS[frame]
+    q = torch.as_tensor(angles[:, chain.index])
+    pose, step = chain.forward(q), 1e-6
+    for j in range(q.shape[1]):
+        change = torch.zeros_like(q)
+        change[:, j] = step
+        slope = (chain.forward(q + change).pos - chain.forward(q - change).pos) / (2 * step)
+        assert torch.allclose(pose.jac_pos[..., j], slope, atol=1e-7)
+
+
+def test_rotations_stay_rotations_in_single_precision(angles):
+    chain = CHAINS["racket"]
+    rot = chain.forward(torch.as_tensor(angles[:, chain.index], dtype=torch.float32)).rot
+    assert torch.allclose(rot @ rot.transpose(1, 2), torch.eye(3).expand_as(rot), atol=1e-5)
