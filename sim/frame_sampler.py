@@ -11,7 +11,7 @@ from sim.reference import Reference
 class FrameSampler:
     """Draws start frames in proportion to the failures per second of play in each bin of the motions.
 
-    A fall has its cause before it happens, so half of each failure is charged to the bin before.
+    A fall has its cause before it happens, so half of a bin's failures count for the bin before.
 
     Args:
         reference: motions.
@@ -71,16 +71,16 @@ class FrameSampler:
         self.seconds.mul_(keep).add_(torch.bincount(bins, minlength=self.bins), alpha=self.dt)
         self.failures.mul_(keep)
         if bool(failed.any()):
-            count = torch.bincount(bins[failed], minlength=self.bins).float()
-            before = torch.where(self._follows, 0.5 * count, torch.zeros_like(count))
-            self.failures += count - before
-            self.failures[:-1] += before[1:]
+            self.failures += torch.bincount(bins[failed], minlength=self.bins)
 
     @property
     def probabilities(self) -> Tensor:
         """Of each bin, (B,), sum 1."""
         even = self.length / self.length.sum()
-        rate = torch.where(self.length > 0, self.failures / (self.seconds + 1.0), torch.zeros(self.bins))
+        rate = self.failures / (self.seconds + 1.0)
+        before = torch.where(self._follows, 0.5 * rate, torch.zeros_like(rate))
+        rate = rate - before + torch.cat((before[1:], before.new_zeros(1)))
+        rate = torch.where(self.length > 0, rate, torch.zeros_like(rate))
         total = rate.sum()
         if self.uniform >= 1.0 or not bool(total > 0):
             return even
