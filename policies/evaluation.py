@@ -14,7 +14,7 @@ import csv
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -282,6 +282,17 @@ def tallies(balls: Balls) -> dict[str, Any]:
         "contact_rate": float(balls.contact.mean()) if total else None,
         "landing_error_m": float(error.mean()) if len(error) else None,
     }
+
+
+QUOTED = (
+    "condition", "seed", "balls", "in_court", "success", "contact_rate", "landing_error_m", "falls_per_100",
+    "rally_length",
+)  # fmt: skip
+
+
+def quoted(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The figures of some reports that a bundle's manifest quotes under `metrics`, by level."""
+    return {report["level"]: {key: report[key] for key in QUOTED} for report in reports}
 
 
 def rally_length(balls: Balls) -> dict[str, float]:

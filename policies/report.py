@@ -226,20 +226,20 @@ def result_table(results: Results) -> list[tuple[str, ...]]:
 
 
 def outcome_table(results: Results) -> list[tuple[str, ...]]:
-    """Counts of each outcome, ball speeds before and after the strike; header first."""
-    rows: list[tuple[str, ...]] = [("level", "policy", *COLOURS, "ball in m/s", "ball out m/s")]
+    """Counts of each outcome, mean speeds of struck balls before and after the strike; header first."""
+    rows: list[tuple[str, ...]] = [("level", "policy", *COLOURS, "struck at m/s", "leaving at m/s")]
     for level in _levels(results):
         for name in results:
             evaluation = results[name][level]
             counts = evaluation.report["outcomes"]
-            out = evaluation.balls.speed_out[evaluation.balls.contact]
+            struck = evaluation.balls.at(evaluation.balls.contact)
+            speeds = (struck.speed_in, struck.speed_out)
             rows.append(
                 (
                     level,
                     name,
                     *(str(counts[key]) for key in COLOURS),
-                    f"{evaluation.balls.speed_in.mean():.1f}",
-                    f"{np.nanmean(out):.1f}" if np.isfinite(out).any() else "–",
+                    *(f"{np.nanmean(v):.1f}" if np.isfinite(v).any() else "–" for v in speeds),
                 )
             )
     return rows

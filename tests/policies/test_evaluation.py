@@ -17,6 +17,7 @@ from policies.evaluation import (
     EvaluationError,
     RobotRanges,
     evaluate,
+    quoted,
     rally_length,
     tallies,
     vary_robots,
@@ -116,6 +117,13 @@ def test_recording_shows_an_episode(stand):
     assert len(recording.captions) == 8
     assert recording.ball_visible.mean() > 0.5
     assert recording.qpos[:, 2].min() > 0.6
+
+
+def test_a_manifest_quotes_the_report(stand):
+    metrics = quoted([stand.report])
+    assert metrics["rally"]["in_court"] == stand.report["in_court"]
+    assert metrics["rally"]["balls"] == 10
+    json.dumps(metrics, allow_nan=False)
 
 
 def test_groups_add_up(stand):
