@@ -62,6 +62,7 @@ def run(small: bool = False) -> dict[str, Any]:
         small: sizes that say nothing about speed, to see whether it runs.
     """
     result: dict[str, Any] = {"machine": machine()}
+    threads = torch.get_num_threads()
     with torch.no_grad():
         torch.set_num_threads(1)
         result["retarget_frames_per_s_core"] = benchmark_retarget(
@@ -69,10 +70,11 @@ def run(small: bool = False) -> dict[str, Any]:
         )
         core = _env(16, 4, 1) if small else _env(512, 40, 1)
         every = _env(16, 4, 0) if small else _env(2048, 10, 0)
-        torch.set_num_threads(result["machine"]["cores"] or 1)
+        torch.set_num_threads(1 if small else result["machine"]["cores"] or 1)
         balls = benchmark_ball(256, 4) if small else benchmark_ball()
         ratio = benchmark_ball_vs_mujoco(16, 0.05) if small else benchmark_ball_vs_mujoco()
         engine = benchmark_engine(16, 8) if small else benchmark_engine(1024)
+    torch.set_num_threads(threads)
     result |= {
         "env_vs_bare_physics": core.ratio,
         "ball_steps_per_s": balls,

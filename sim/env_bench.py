@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import mujoco
@@ -10,7 +11,7 @@ import torch
 
 from humanoid.model import build_model
 from sim.ball_sim import BallSim
-from sim.engine import CpuEngine
+from sim.engine import CpuEngine, Engine
 from sim.launcher import Launcher
 from sim.return_episodes import RECYCLE, ReturnEpisodes
 from sim.return_task import ReturnConfig, ready_state
@@ -114,7 +115,7 @@ def benchmark_env(num_envs: int = 512, steps: int = 60, warm_up: int = 280, thre
 class _Clock:
     """Adds up the time an engine's steps take; leaves them out unless `running`."""
 
-    def __init__(self, engine: CpuEngine, clock) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
         self.seconds = 0.0
         self.running = True
         self._clock = clock

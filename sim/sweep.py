@@ -15,8 +15,8 @@ from sim.net import net_gap
 from sim.stringbed import SEMI_LONG, SEMI_SHORT
 
 MIN_SAMPLES = 16
-"""Enough for 25 cm a step (50 m/s at 5 ms). If the number followed the quickest ball of a batch, a contact would
-depend, within the accuracy of the search, on the other balls."""
+"""Enough for 25 cm a step (50 m/s at 5 ms). If the number followed the quickest ball of a batch, a contact
+would depend, within the accuracy of the search, on the other balls."""
 MAX_SAMPLES = 256
 
 Path = tuple[Tensor, Tensor, Tensor]

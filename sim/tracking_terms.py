@@ -35,7 +35,7 @@ def turn_into(quat: Tensor, vector: Tensor) -> Tensor:
 
 
 def rotation_between(quat: Tensor, other: Tensor) -> Tensor:
-    """The turn from `quat` to `other`, (..., 4) each, as a rotation vector (..., 3), rad, in `quat`'s frame."""
+    """The turn from `quat` to `other`, (..., 4) each, as rotation vector (..., 3), rad, in `quat`'s frame."""
     w0, u0 = quat[..., :1], -quat[..., 1:]
     w1, u1 = other[..., :1], other[..., 1:]
     w = w0 * w1 - (u0 * u1).sum(-1, keepdim=True)

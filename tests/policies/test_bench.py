@@ -3,7 +3,9 @@
 import json
 
 import pytest
+import torch
 
+import policies.bench
 from policies.bench import main
 from sim.env_bench import benchmark_env
 
@@ -18,21 +20,34 @@ FIELDS = {
 }
 
 
-def test_bench_writes_its_fields(tmp_path, capsys):
+@pytest.fixture(scope="module")
+def result():
+    return policies.bench.run(small=True)
+
+
+def test_bench_writes_its_fields(tmp_path, capsys, monkeypatch, result):
+    monkeypatch.setattr(policies.bench, "run", lambda small: result)
     path = tmp_path / "bench.json"
-    assert main(["--small", "--output", str(path)]) == 0
-    result = json.loads(path.read_text())
-    assert set(result) >= FIELDS
-    assert result["engine_steps_per_s"]["cpu"] > 0
-    assert result["engine_steps_per_s"]["warp"] is None
+    assert main(["--output", str(path)]) == 0
+    written = json.loads(path.read_text())
+    assert set(written) >= FIELDS
+    assert written["engine_steps_per_s"]["cpu"] > 0
+    assert written["engine_steps_per_s"]["warp"] is None
     assert "environment over bare physics" in capsys.readouterr().out
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path, capsys):
+def test_a_place_that_cannot_be_written_is_named(tmp_path, capsys, monkeypatch, result):
+    monkeypatch.setattr(policies.bench, "run", lambda small: result)
     blocked = tmp_path / "file"
     blocked.write_text("")
-    assert main(["--small", "--output", str(blocked / "bench.json")]) == 1
+    assert main(["--output", str(blocked / "bench.json")]) == 1
     assert "bench.json" in capsys.readouterr().err
+
+
+def test_measuring_leaves_torchs_threads_alone(result):
+    before = torch.get_num_threads()
+    policies.bench.run(small=True)
+    assert torch.get_num_threads() == before
 
 
 def test_the_environment_keeps_most_of_the_physics_speed():

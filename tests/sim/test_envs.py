@@ -172,7 +172,7 @@ def test_action_zero_is_the_ready_pose_and_one_the_limits():
 
 
 def test_rewards_of_a_return_episode():
-    """Scripted: the racket meets a ball, which lands in court near its target."""
+    """Each event is worth its weight."""
     env = ReturnVectorEnv(
         1, {"rewards": {"hit": 1, "returned": 10, "miss": -2, "fall": -5}}, threads=1, pool=16
     )

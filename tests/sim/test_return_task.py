@@ -202,7 +202,7 @@ def games(level, straight, steps, monkeypatch):
 
 
 def test_shortcuts_do_not_change_the_game(monkeypatch):
-    """Robots far from balls in one call, and rackets looked for only where a ball may meet one: to the bit."""
+    """Robots far from balls in one call, rackets looked for only where a ball may meet one: to the bit."""
     (quick, hits), (plain, _) = (games("match", straight, 160, monkeypatch) for straight in (False, True))
     assert hits > 3
     assert torch.equal(quick.engine.qpos, plain.engine.qpos)
