@@ -100,7 +100,7 @@ def plant(motion: RobotMotion, stroke: Stroke, config: PlantConfig | None = None
     ready_root, soles = ready_stance()
     root_pos = np.tile(ready_root, (frames, 1))
     root_pos[:, 2] += gaussian_filter1d(weight * drop, 3.0, mode="nearest")
-    root_pos, joint_pos = _balance(root_pos, root_quat, joint_pos, soles, fps, config)
+    root_pos, joint_pos = balance(root_pos, root_quat, joint_pos, soles, fps, config)
     return replace(
         motion,
         name=motion.name,
@@ -131,7 +131,15 @@ def ready_stance() -> tuple[np.ndarray, list[pin.SE3]]:
     return np.array([0.0, 0.0, height]), lifted
 
 
-def _balance(root_pos, root_quat, joint_pos, soles, fps, config, rounds: int = 4):
+def balance(
+    root_pos: np.ndarray,
+    root_quat: np.ndarray,
+    joint_pos: np.ndarray,
+    soles: list[pin.SE3],
+    fps: float,
+    config: PlantConfig,
+    rounds: int = 4,
+) -> tuple[np.ndarray, np.ndarray]:
     """Legs by inverse kinematics, pelvis shifted until the zero-moment point stays in the support area.
 
     Moving the body by x(t) moves the zero-moment point by x - (h/g) x'' (h: height of the centre of mass). Solving
