@@ -153,9 +153,9 @@ class StrikeTask(VecEnv):
         targets, self.memory = self.player.act(self._terms, self.memory, actions)
         engine = self.engine
         engine.ctrl.copy_(targets)
-        for _ in range(self.substeps):
-            before = engine.racket_pos.clone()
-            engine.step()
+        engine.advance(self.substeps - 1)
+        before = engine.racket_pos.clone()
+        engine.step()
         self.racket_vel = ((engine.racket_pos - before) / engine.timestep).float()
         self.episode_length_buf += 1
         self._count += 1
