@@ -101,15 +101,19 @@ def draw_goals(
                 player.planner.config.horizon,
                 player.dt,
             )
-            step = (goal.time[ids] / player.dt).round().long()[:, None, None].expand(-1, 1, 3)
+            number = (goal.time[ids] / player.dt).round().long()
+            step = number[:, None, None].expand(-1, 1, 3)
+            # Strikes lie between the path's points.
+            vel = path.vel.gather(1, step)[:, 0]
+            rest = (goal.time[ids] - number * player.dt)[:, None]
             rows = {
                 "stroke": plan.stroke[ids],
                 "time": goal.time[ids],
                 "pos": goal.pos[ids] - origin,
                 "vel": goal.vel[ids],
                 "normal": goal.normal[ids],
-                "ball_pos": path.pos.gather(1, step)[:, 0] - origin,
-                "ball_vel": path.vel.gather(1, step)[:, 0],
+                "ball_pos": path.pos.gather(1, step)[:, 0] + rest * vel - origin,
+                "ball_vel": vel,
                 "ball_spin": path.spin_after,
             }
             for key, value in rows.items():

@@ -47,6 +47,17 @@ def tiny_bundle(tmp_path):
     return write_bundle(tmp_path / "tiny", tiny_onnx(Layout.of(TERMS).size), manifest)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Tiny batches only lose by sharing work among cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def strokes():
     """A forehand and a backhand of the shipped set."""

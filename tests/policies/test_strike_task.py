@@ -1,0 +1,108 @@
+"""The training task: rewards, resets, and going on exactly."""
+
+from dataclasses import astuple, replace
+
+import pytest
+import torch
+
+from humanoid.joints import NUM_JOINTS
+from policies.strike_task import RewardConfig, StrikeTask, StrikeTaskConfig
+
+QUIET = StrikeTaskConfig(
+    num_envs=4, pause=(0.0, 0.0), joint_noise=0.0, velocity_noise=0.0, push=0.0, observation_noise=0.0
+)
+
+
+def make(player, pool, config=QUIET, seed=0):
+    return StrikeTask(player, pool, config, seed, threads=1)
+
+
+def run(task, steps, size=0.0, seed=0):
+    """Rewards (T, N), dones (T, N) and logged values under random actions."""
+    generator = torch.Generator().manual_seed(seed)
+    rewards, dones, logs = [], [], {}
+    for _ in range(steps):
+        actions = size * torch.randn(task.num_envs, NUM_JOINTS, generator=generator)
+        _, reward, done, extras = task.step(actions)
+        rewards.append(reward)
+        dones.append(done)
+        for key, value in extras["log"].items():
+            logs.setdefault(key, []).append(float(value))
+    return torch.stack(rewards), torch.stack(dones), logs
+
+
+def test_without_a_network_the_shipped_strokes_meet_their_goals(player, pool):
+    _, dones, logs = run(make(player, pool, replace(QUIET, episode_s=60.0)), 80)
+    assert not dones.any()
+    assert min(logs["/strike/touch"]) == 1.0
+    assert max(logs["/strike/racket_error"]) < 0.05
+    assert max(logs["/strike/speed_error"]) < 1.5
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 30.0])
+def test_rewards_are_bounded_by_their_weights(player, pool, size):
+    rewards, _, _ = run(make(player, pool), 70, size)
+    weights = RewardConfig()
+    assert rewards.isfinite().all()
+    assert rewards.max() <= sum(weight for weight in astuple(weights) if weight > 0)
+    # rate: actions of either sign; saturation: 29 motors at most twice beyond; limits: some joints by some rad.
+    jerk = weights.rate * (2 * 5 * size) ** 2
+    assert rewards.min() >= weights.fall + jerk + 58 * weights.saturation + 3 * weights.limits
+
+
+def test_a_robot_that_falls_starts_anew(player, pool):
+    task = make(player, pool)
+    task.episode_length_buf[:] = 0
+    _, dones, _ = run(task, 90, 6.0)
+    assert dones.any()
+    assert (task.episode_length_buf < 90).any()
+    assert (task.engine.qpos[:, 2] > QUIET.fall_height).all()
+
+
+def test_a_fall_costs_and_is_no_time_out(player, pool):
+    task = make(player, pool)
+    task.episode_length_buf[:] = 0
+    task.engine.qpos[1, 2] = 0.3
+    _, reward, done, extras = task.step(torch.zeros(4, NUM_JOINTS))
+    assert done.tolist() == [False, True, False, False]
+    assert not extras["time_outs"].any()
+    assert reward[1] < -9.0
+    assert task.engine.qpos[1, 2] > 0.6
+    assert task.episode_length_buf[1] == 0
+
+
+def test_an_episodes_end_is_a_time_out(player, pool):
+    task = make(player, pool)
+    task.episode_length_buf[:] = torch.tensor([0, 0, task.max_episode_length - 1, 0])
+    _, _, done, extras = task.step(torch.zeros(4, NUM_JOINTS))
+    assert done.tolist() == extras["time_outs"].tolist() == [False, False, True, False]
+
+
+def test_observations_have_the_players_size_and_order_of_one(player, pool):
+    task = make(player, pool, StrikeTaskConfig(num_envs=4))
+    run(task, 40, 0.3)
+    seen = task.get_observations()["policy"]
+    assert seen.shape == (4, player.observation_size)
+    assert seen.isfinite().all()
+    assert seen.abs().max() < 20
+
+
+def test_a_task_goes_on_exactly_from_its_state(player, pool):
+    config = StrikeTaskConfig(num_envs=4, push_interval=0.1)
+    first = make(player, pool, config)
+    run(first, 30, 0.5)
+    state = first.state_dict()
+    second = make(player, pool, config, seed=99)
+    second.load_state_dict(state)
+    assert torch.equal(first.get_observations()["policy"], second.get_observations()["policy"])
+    a, b = run(first, 60, 0.5, seed=1), run(second, 60, 0.5, seed=1)
+    assert torch.equal(a[0], b[0])
+    assert torch.equal(a[1], b[1])
+    assert torch.equal(first.get_observations()["policy"], second.get_observations()["policy"])
+
+
+def test_the_same_seed_gives_the_same_task(player, pool):
+    config = StrikeTaskConfig(num_envs=4)
+    rewards = [run(make(player, pool, config, seed), 20, 0.5)[0] for seed in (3, 3, 4)]
+    assert torch.equal(rewards[0], rewards[1])
+    assert not torch.equal(rewards[0], rewards[2])
