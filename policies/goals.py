@@ -127,7 +127,8 @@ def draw_goals(
     if not out:
         raise GoalError(
             f"none of {count} balls of level {level!r} comes within reach of the strokes "
-            f"{', '.join(player.strokes.names)}; launch more balls (goals=) or play more strokes (player.strokes=)"
+            f"{', '.join(player.strokes.names)}; launch more balls (goals=) or play more strokes "
+            "(player.strokes=)"
         )
     return GoalPool(
         **{key: torch.cat(value) for key, value in out.items()},

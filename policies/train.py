@@ -77,8 +77,8 @@ class Trainer:
     def run(self) -> None:
         """Train until the limit of iterations or minutes, or an interrupt; then write a last checkpoint.
 
-        SIGINT and SIGTERM let the update under way finish first; a second one ends the run at once, and the last
-        checkpoint stands as it is.
+        SIGINT and SIGTERM let the update under way finish first; a second one ends the run at once, and the
+        last checkpoint stands as it is.
 
         Raises:
             KeyboardInterrupt: the run was interrupted.
@@ -175,7 +175,8 @@ class Trainer:
             self.samples, self.wall_s = state["samples"], state["wall_s"]
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise CheckpointError(
-                f"{self.checkpoint}: does not fit this version ({_line(error)}); start the run anew with resume=false"
+                f"{self.checkpoint}: does not fit this version ({_line(error)}); "
+                "start the run anew with resume=false"
             ) from None
         self._cut_curve(state["iteration"])
 

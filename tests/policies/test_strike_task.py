@@ -45,7 +45,7 @@ def test_rewards_are_bounded_by_their_weights(player, pool, size):
     weights = RewardConfig()
     assert rewards.isfinite().all()
     assert rewards.max() <= sum(weight for weight in astuple(weights) if weight > 0)
-    # rate: actions of either sign; saturation: 29 motors at most twice beyond; limits: some joints by some rad.
+    # rate: actions of either sign; saturation: 29 motors at most twice beyond; limits: a few rad.
     jerk = weights.rate * (2 * 5 * size) ** 2
     assert rewards.min() >= weights.fall + jerk + 58 * weights.saturation + 3 * weights.limits
 
