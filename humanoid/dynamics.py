@@ -11,9 +11,7 @@ from humanoid.kinematics import default_pinocchio, to_pinocchio
 from humanoid.model import FEET, FOOT_CORNERS, SOLE_HEIGHT
 
 
-def velocities(
-    root_pos: np.ndarray, root_quat: np.ndarray, joint_pos: np.ndarray, fps: float
-) -> np.ndarray:
+def velocities(root_pos: np.ndarray, root_quat: np.ndarray, joint_pos: np.ndarray, fps: float) -> np.ndarray:
     """Generalised velocities of a motion by central differences on the configuration manifold.
 
     Args:

@@ -85,6 +85,4 @@ def _se3(pos, quat) -> pin.SE3:
 
 def _inertia(facts) -> pin.Inertia:
     rotation = _se3((0, 0, 0), facts.inertia_quat).rotation
-    return pin.Inertia(
-        facts.mass, np.asarray(facts.com), rotation @ np.diag(facts.inertia) @ rotation.T
-    )
+    return pin.Inertia(facts.mass, np.asarray(facts.com), rotation @ np.diag(facts.inertia) @ rotation.T)

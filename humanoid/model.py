@@ -128,9 +128,7 @@ def build_spec(
                 density=0,
                 group=3,
             )
-        links[foot].add_site(
-            name=f"{side}_foot", pos=[0.0375, 0, -SOLE_HEIGHT], size=[0.01] * 3, group=5
-        )
+        links[foot].add_site(name=f"{side}_foot", pos=[0.0375, 0, -SOLE_HEIGHT], size=[0.01] * 3, group=5)
     for name, link, start, end, radius in BODY_CAPSULES:
         links[link].add_geom(
             name=f"{name}_capsule",
@@ -158,9 +156,7 @@ def build_spec(
             spec.add_exclude(bodyname1=a, bodyname2=b)
 
     if racket is not None:
-        body = links[racket_module.LINK].add_body(
-            name="racket", pos=racket.position, quat=racket_module.QUAT
-        )
+        body = links[racket_module.LINK].add_body(name="racket", pos=racket.position, quat=racket_module.QUAT)
         body.mass = racket.mass
         body.ipos = racket.com
         body.inertia = racket.inertia

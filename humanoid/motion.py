@@ -120,7 +120,9 @@ class RobotMotion:
                 frame = int(np.argwhere(~np.isfinite(value))[0, 0])
                 raise MotionError(f"{source}: {key} is not finite at frame {frame}; retarget the clip again")
         if frames < 2 or not self.fps > 0:
-            raise MotionError(f"{source}: needs two frames and a positive rate, has {frames} at {self.fps} Hz")
+            raise MotionError(
+                f"{source}: needs two frames and a positive rate, has {frames} at {self.fps} Hz"
+            )
         if np.abs(np.linalg.norm(self.root_quat, axis=1) - 1.0).max() > 1e-3:
             raise MotionError(f"{source}: root_quat is not of unit length")
 

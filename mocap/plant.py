@@ -72,7 +72,9 @@ def plant(motion: RobotMotion, stroke: Stroke, config: PlantConfig | None = None
     first, last = strike - round(config.before_s * fps), strike + round(config.after_s * fps)
     index = np.arange(first, last + 1)
     if first < -round(0.5 * fps) or last > motion.num_frames - 1 + round(0.5 * fps):
-        raise PlantError(f"{motion.name}: less than {config.before_s} s before or {config.after_s} s after the strike")
+        raise PlantError(
+            f"{motion.name}: less than {config.before_s} s before or {config.after_s} s after the strike"
+        )
     index = np.clip(index, 0, motion.num_frames - 1)
     frames = len(index)
     weight = _ramp(np.arange(frames) / fps, config.blend_s) * _ramp(
@@ -108,9 +110,7 @@ def plant(motion: RobotMotion, stroke: Stroke, config: PlantConfig | None = None
         root_quat=root_quat,
         joint_pos=joint_pos,
         contacts=np.ones((frames, 2), dtype=bool),
-        strokes=(
-            replace(stroke, start_s=0.0, strike_s=config.before_s, end_s=(frames - 1) / fps),
-        ),
+        strokes=(replace(stroke, start_s=0.0, strike_s=config.before_s, end_s=(frames - 1) / fps),),
         provenance={**motion.provenance, "planted": config.__dict__.copy()},
     )
 
@@ -147,7 +147,9 @@ def balance(
     """
     middle = np.mean([sole.translation[:2] for sole in soles], axis=0)
     frames = len(root_pos)
-    second = np.diag(np.full(frames, -2.0)) + np.diag(np.ones(frames - 1), 1) + np.diag(np.ones(frames - 1), -1)
+    second = (
+        np.diag(np.full(frames, -2.0)) + np.diag(np.ones(frames - 1), 1) + np.diag(np.ones(frames - 1), -1)
+    )
     pendulum = np.eye(frames) - (0.65 / GRAVITY) * fps**2 * second
     limit = np.array(config.support)
     for _ in range(rounds):

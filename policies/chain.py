@@ -97,7 +97,9 @@ def foot_chain(side: str) -> Chain:
 
 
 def _matrix(quat) -> Tensor:
-    w, x, y, z = torch.nn.functional.normalize(torch.tensor([float(v) for v in quat], dtype=torch.float64), dim=0).tolist()
+    w, x, y, z = torch.nn.functional.normalize(
+        torch.tensor([float(v) for v in quat], dtype=torch.float64), dim=0
+    ).tolist()
     return torch.tensor(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],

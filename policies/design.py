@@ -96,7 +96,9 @@ def adapt(planted: RobotMotion, goal: RacketGoal, face: float, rounds: int = 3) 
             inverse = np.linalg.inv(weighted @ rows.T + 1e-3 * np.eye(6))
             pull = -0.1 * bend
             step = pull + EFFORT * (rows.T @ (inverse @ (error - rows @ pull)))
-            bend = np.clip(base[strike, ARM] + bend + np.clip(step, -0.2, 0.2), lower, upper) - base[strike, ARM]
+            bend = (
+                np.clip(base[strike, ARM] + bend + np.clip(step, -0.2, 0.2), lower, upper) - base[strike, ARM]
+            )
         bent = base.copy()
         bent[:, ARM] += bump[:, None] * bend
         v = velocities(root_pos, planted.root_quat, joint_pos, fps)[strike]
@@ -105,7 +107,9 @@ def adapt(planted: RobotMotion, goal: RacketGoal, face: float, rounds: int = 3) 
         full = pin.getFrameJacobian(model, data, frame, pin.LOCAL_WORLD_ALIGNED)
         missing = goal.vel - (full @ v)[:3]
         weighted = jacobian[:3] * EFFORT
-        whip = EFFORT * (jacobian[:3].T @ np.linalg.solve(weighted @ jacobian[:3].T + 1e-3 * np.eye(3), missing))
+        whip = EFFORT * (
+            jacobian[:3].T @ np.linalg.solve(weighted @ jacobian[:3].T + 1e-3 * np.eye(3), missing)
+        )
         bent[:, ARM] += swing[:, None] * np.clip(whip, -10, 10)
         bent[:, 12:] = np.clip(bent[:, 12:], LOWER[12:], UPPER[12:])
         root_pos, joint_pos = balance(planted.root_pos, planted.root_quat, bent, soles, fps, PlantConfig())
@@ -230,7 +234,9 @@ def _window(tau: np.ndarray, half: float) -> np.ndarray:
     return (1 - x * x) ** 3
 
 
-def write(folder: Path, name: str, motion: RobotMotion, replay: Replay, goal: RacketGoal, value: float) -> None:
+def write(
+    folder: Path, name: str, motion: RobotMotion, replay: Replay, goal: RacketGoal, value: float
+) -> None:
     """Write a designed stroke with the racket it was measured to deliver."""
     achieved = {
         "pos_m": replay.racket.pos.round(5).tolist(),
@@ -374,8 +380,12 @@ def main(count: int = 40, balls: int = 4000) -> None:
 
     source = STROKE_FOLDER.parent / "strokes_caldas"
     goals = {
-        "forehand": [RacketGoal(np.array([0.1, -0.85, 0.85]), np.array([8.3, 0.3, 2.8]), np.array([0.8, 0.04, 0.6]))],
-        "backhand": [RacketGoal(np.array([0.15, 0.72, 0.85]), np.array([8.3, -0.3, 2.8]), np.array([0.8, -0.04, 0.6]))],
+        "forehand": [
+            RacketGoal(np.array([0.1, -0.85, 0.85]), np.array([8.3, 0.3, 2.8]), np.array([0.8, 0.04, 0.6]))
+        ],
+        "backhand": [
+            RacketGoal(np.array([0.15, 0.72, 0.85]), np.array([8.3, -0.3, 2.8]), np.array([0.8, -0.04, 0.6]))
+        ],
     }
     design_set(goals, source, STROKE_FOLDER)
     for number in (14, count):
@@ -383,7 +393,8 @@ def main(count: int = 40, balls: int = 4000) -> None:
         player = Player(strokes, PlayerConfig(planner=PlannerConfig(limit=4.0)))
         pool = draw_goals(player, "feed", balls, torch.Generator().manual_seed(11))
         goals = {
-            kind: cluster(pool, face, strokes, number) for kind, face in (("forehand", 1.0), ("backhand", -1.0))
+            kind: cluster(pool, face, strokes, number)
+            for kind, face in (("forehand", 1.0), ("backhand", -1.0))
         }
         design_set(goals, source, STROKE_FOLDER)
 

@@ -58,7 +58,9 @@ def build_network(config: TrainConfig, weights: dict[str, Tensor] | None, size: 
     layers.append(nn.Linear(width, 29))
     network = nn.Sequential(*layers)
     if weights is not None:
-        network.load_state_dict({k.removeprefix("mlp."): v for k, v in weights.items() if k.startswith("mlp.")})
+        network.load_state_dict(
+            {k.removeprefix("mlp."): v for k, v in weights.items() if k.startswith("mlp.")}
+        )
     return network.eval()
 
 

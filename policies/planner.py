@@ -200,7 +200,11 @@ class Planner:
         """
         open_way = pos - self.params.radius * placed.normal - placed.pos
         ball, racket = vel, placed.vel
-        bb, rr, br = (ball * ball).sum(-1), (racket * racket).sum(-1) + self.config.turning**2, (ball * racket).sum(-1)
+        bb, rr, br = (
+            (ball * ball).sum(-1),
+            (racket * racket).sum(-1) + self.config.turning**2,
+            (ball * racket).sum(-1),
+        )
         bd, rd = (ball * open_way).sum(-1), (racket * open_way).sum(-1)
         scale = 1.0 / (bb * rr - br * br).clamp(min=1e-6)
         h = ((br * rd - rr * bd) * scale).clamp(-0.03, 0.03)

@@ -11,7 +11,6 @@ out.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -119,7 +118,9 @@ class Player:
         control_dt: control period, s; the strokes' rate.
     """
 
-    def __init__(self, strokes: StrokeSet, config: PlayerConfig | None = None, control_dt: float = 0.02) -> None:
+    def __init__(
+        self, strokes: StrokeSet, config: PlayerConfig | None = None, control_dt: float = 0.02
+    ) -> None:
         self.config = config = config or PlayerConfig()
         self.strokes = strokes
         self.dt = control_dt
@@ -138,7 +139,9 @@ class Player:
         middle = 0.5 * (feet[0].pos + feet[1].pos)[0]
         self._feet_ahead = float(middle[0])
         """Middle of the soles ahead of the pelvis in the ready pose, m."""
-        self.observation_size = 6 + 6 + 2 * NUM_JOINTS + 2 * ARM + 3 * 5 + 2 * ARM + 6 + NUM_JOINTS + strokes.num_strokes
+        self.observation_size = (
+            6 + 6 + 2 * NUM_JOINTS + 2 * ARM + 3 * 5 + 2 * ARM + 6 + NUM_JOINTS + strokes.num_strokes
+        )
 
     # Memory
 
@@ -277,7 +280,9 @@ class Player:
         (b, b_rate, b_acc), (w, w_rate, w_acc) = self._windows(tau)
         bent = b * m["bend"] + w * m["whip"]
         rate = b_rate * m["bend"] + w_rate * m["whip"]
-        push = at(s.arm_inertia).unflatten(-1, (ARM, ARM)) @ (b_acc * m["bend"] + w_acc * m["whip"]).unsqueeze(-1)
+        push = at(s.arm_inertia).unflatten(-1, (ARM, ARM)) @ (
+            b_acc * m["bend"] + w_acc * m["whip"]
+        ).unsqueeze(-1)
         pick = torch.nn.functional.one_hot(self.arm, NUM_JOINTS).float()
         joint_pos = joint_pos + bent @ pick
         joint_vel = joint_vel + rate @ pick
@@ -483,7 +488,8 @@ def matrix(quat: Tensor) -> Tensor:
 def rotation_vector(rot: Tensor) -> Tensor:
     """Rotation vector (N, 3) of matrices (N, 3, 3), for turns below about 2 rad."""
     skew = torch.stack(
-        (rot[..., 2, 1] - rot[..., 1, 2], rot[..., 0, 2] - rot[..., 2, 0], rot[..., 1, 0] - rot[..., 0, 1]), dim=-1
+        (rot[..., 2, 1] - rot[..., 1, 2], rot[..., 0, 2] - rot[..., 2, 0], rot[..., 1, 0] - rot[..., 0, 1]),
+        dim=-1,
     )
     sine = 0.5 * skew.norm(dim=-1)
     cosine = 0.5 * (rot.diagonal(dim1=-2, dim2=-1).sum(-1) - 1)

@@ -306,7 +306,9 @@ class StrikeTask(VecEnv):
         off = torch.linalg.vector_norm(pos - line, dim=1)
         torque = (self.kp * (engine.ctrl - engine.qpos[:, 7:]) - self.kd * engine.qvel[:, 6:]) / self.effort
         beyond = (torque.abs() - 1.0).clamp(0.0, 2.0).float()
-        over = ((engine.qpos[:, 7:] - self.upper).clamp(min=0) + (self.lower - engine.qpos[:, 7:]).clamp(min=0)).float()
+        over = (
+            (engine.qpos[:, 7:] - self.upper).clamp(min=0) + (self.lower - engine.qpos[:, 7:]).clamp(min=0)
+        ).float()
         near = begun & (left > -0.001) & (left < 0.12)
         reward = (
             w.alive
@@ -317,7 +319,11 @@ class StrikeTask(VecEnv):
             + w.saturation * beyond.sum(1)
             + w.limits * over.sum(1)
         )
-        log = {"reward": reward.mean(), "joint_error": error.mean(1).sqrt().mean(), "root_error": root.sqrt().mean()}
+        log = {
+            "reward": reward.mean(),
+            "joint_error": error.mean(1).sqrt().mean(),
+            "root_error": root.sqrt().mean(),
+        }
         now = begun & (left <= 0.5 * player.dt) & (left > -0.5 * player.dt)
         ids = now.nonzero().squeeze(1)
         if len(ids):
@@ -335,7 +341,9 @@ class StrikeTask(VecEnv):
         slow = torch.linalg.vector_norm(vel - m["goal_vel"][ids], dim=1)
         close = torch.exp(-((off / 0.25) ** 2))
         reward = w.reach * (0.3 * torch.exp(-((off / 0.4) ** 2)) + 0.7 * torch.exp(-((off / 0.1) ** 2)))
-        reward += w.face * close * (0.4 * torch.exp(-((turn / 0.6) ** 2)) + 0.6 * torch.exp(-((turn / 0.15) ** 2)))
+        reward += (
+            w.face * close * (0.4 * torch.exp(-((turn / 0.6) ** 2)) + 0.6 * torch.exp(-((turn / 0.15) ** 2)))
+        )
         reward += w.speed * close * torch.exp(-((slow / 3.0) ** 2))
         # The ball flies through the plane of the strings when its distance along the normal vanishes.
         goal = self.pool.at(self.goal[ids])
