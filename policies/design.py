@@ -359,7 +359,7 @@ def cluster(pool, face: float, strokes, count: int, seed: int = 0) -> list[Racke
     rows = strokes.face[pool.stroke] == face
     scale = np.array([0.08] * 3 + [1.2] * 3 + [0.10] * 3)
     data = np.concatenate([pool.pos[rows].numpy(), pool.vel[rows].numpy(), pool.normal[rows].numpy()], axis=1)
-    _, label = kmeans2(data / scale, count, seed=seed, minit="++")
+    _, label = kmeans2(data / scale, count, seed=seed, minit="++")  # pyright: ignore[reportCallIssue]
     out = []
     for k in range(count):
         if (label == k).sum() < 3:

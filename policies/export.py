@@ -75,7 +75,7 @@ def to_onnx(module: PlayerModule) -> bytes:
         torch.onnx.export(
             module.eval(),
             (observation, torch.zeros(2, MEMORY_SIZE)),
-            buffer,
+            buffer,  # pyright: ignore[reportArgumentType] -- a file object will do
             input_names=list(names[:2]),
             output_names=list(names[2:]),
             dynamic_axes={name: {0: "n"} for name in names},

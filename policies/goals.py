@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -44,9 +44,8 @@ class GoalPool:
 
     def at(self, ids: Tensor) -> GoalPool:
         """The goals `ids`."""
-        return GoalPool(
-            **{f.name: v[ids] if isinstance(v := getattr(self, f.name), Tensor) else v for f in fields(self)}
-        )
+        rows = {f.name: v[ids] for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **rows)
 
 
 def draw_goals(

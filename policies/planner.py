@@ -99,8 +99,8 @@ class _Meeting:
 
 
 class Planner:
-    """Chooses meeting point and stroke: for every stroke the moment at which the ball passes nearest to where the stroke
-    strikes, the impact there, and where the ball would land; then the stroke that serves best.
+    """Chooses meeting point and stroke: for every stroke the moment at which the ball passes nearest to where the
+    stroke strikes, the impact there, and where the ball would land; then the stroke that serves best.
 
     Args:
         strokes: to choose from.

@@ -30,6 +30,13 @@ class _Stop(Exception):
     """Ends the runner's loop at a consistent point."""
 
 
+class _Runner(OnPolicyRunner):
+    """Without files of its own: our checkpoint holds all that is needed, and is written whole or not at all."""
+
+    def save(self, path: str, infos: dict | None = None) -> None:
+        pass
+
+
 class Trainer:
     """A training run in a folder: config.yaml, checkpoint.pt, curve.csv, TensorBoard events.
 
@@ -55,9 +62,7 @@ class Trainer:
         self.player = Player(load_strokes(config.player.strokes), config.player, config.task.control_dt)
         pool = draw_goals(self.player, config.level, config.goals, torch.Generator().manual_seed(config.seed))
         self.env = StrikeTask(self.player, pool, config.task, config.seed, config.threads)
-        self.runner = OnPolicyRunner(self.env, runner_config(config.ppo), str(self.folder), device="cpu")
-        # The runner's own files: our checkpoint holds all that is needed, and is written whole or not at all.
-        self.runner.save = lambda *_: None
+        self.runner = _Runner(self.env, runner_config(config.ppo), str(self.folder), device="cpu")
         self.samples = 0
         self.wall_s = 0.0
         if state is not None:
@@ -128,7 +133,7 @@ class Trainer:
                 raise KeyboardInterrupt
             interrupted = True
 
-        runner.logger.log = log
+        runner.logger.log = log  # pyright: ignore[reportAttributeAccessIssue]
         left = config.iterations - runner.current_learning_iteration if config.iterations else 10**9
         interrupted = False
         previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
