@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import mujoco
 
 from humanoid import racket as racket_module
-from humanoid.joints import JOINTS, PELVIS
+from humanoid.joints import JOINTS, PELVIS, READY_JOINT_POS
 from humanoid.racket import RACKET, Racket
 
 FOOT_RADIUS = 0.01
@@ -187,3 +188,16 @@ def _set_inertia(body, facts) -> None:
     body.inertia = facts.inertia
     body.iquat = facts.inertia_quat
     body.explicitinertial = True
+
+
+@cache
+def touching_height() -> float:
+    """Height of the pelvis at which the soles of the ready pose just touch the ground, [m]. Under its weight the
+    robot stands a little lower, see :func:`humanoid.balance.ready_height`."""
+    model = build_model(floor=False)
+    data = mujoco.MjData(model)
+    data.qpos[7:] = READY_JOINT_POS
+    mujoco.mj_kinematics(model, data)
+    feet = [data.geom(f"{side}_foot{i}") for side in ("left", "right") for i in range(len(FOOT_CORNERS))]
+    lowest = min(foot.xpos[2] - model.geom_size[foot.id, 0] for foot in feet)
+    return float(data.qpos[2] - lowest)

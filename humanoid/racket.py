@@ -14,8 +14,23 @@ from math import sqrt
 
 import numpy as np
 
+from humanoid.joints import JOINT_INDEX, JOINTS
+
 LINK = "right_wrist_yaw_link"
 SITE = "racket"
+
+
+def _joints_to(link: str) -> np.ndarray:
+    by_link = {joint.link: joint for joint in JOINTS}
+    names = []
+    while link in by_link:
+        names.append(by_link[link].name)
+        link = by_link[link].parent
+    return np.array([JOINT_INDEX[name] for name in reversed(names)])
+
+
+ARM_JOINTS = _joints_to(LINK)
+"""Waist and right arm in the joint table, from the pelvis out: the chain that carries the racket, shape (10,)."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from humanoid.message import (
     pack_state,
     unpack_command,
 )
-from humanoid.model import build_model
+from humanoid.model import build_model, touching_height
 from humanoid.robot import CONTROL_DT, RobotCommand
 
 TIMESTEP = 0.005
@@ -62,7 +62,7 @@ class SimulatedRobot:
         self.fallen = False
         self.warnings = 0
         mujoco.set_mju_user_warning(self._warned)
-        self.data.qpos[:7] = [x, y, ready_height(self.model), 1.0, 0.0, 0.0, 0.0]
+        self.data.qpos[:7] = [x, y, touching_height(), 1.0, 0.0, 0.0, 0.0]
         self.data.qpos[7:] = START_JOINT_POS
         self.data.ctrl[:] = START_JOINT_POS
         self._gantry: np.ndarray | None = self.data.qpos[:7].copy()
@@ -296,15 +296,6 @@ class Server:
                 self._socket.sendto(data, self._client)
             except OSError:
                 self.rejected += 1
-
-
-def ready_height(model: mujoco.MjModel) -> float:
-    """Height of the pelvis at which the ready pose stands on the ground, [m]."""
-    data = mujoco.MjData(model)
-    data.qpos[7 : 7 + NUM_JOINTS] = READY_JOINT_POS
-    mujoco.mj_kinematics(model, data)
-    feet = [i for i in range(model.ngeom) if "foot" in model.geom(i).name]
-    return float(data.qpos[2] - min(data.geom_xpos[i, 2] - model.geom_size[i, 0] for i in feet))
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

@@ -30,9 +30,9 @@ from humanoid.joints import EFFORT_LIMIT, KD, KP, LOWER, UPPER
 from humanoid.kinematics import default_pinocchio, to_pinocchio
 from humanoid.model import build_model
 from humanoid.motion import RobotMotion
+from humanoid.racket import ARM_JOINTS
 from mocap.plant import PlantConfig, balance, plant, ready_stance
 
-ARM = np.array([12, 13, 14, 22, 23, 24, 25, 26, 27, 28])
 EFFORT = np.array([0.5, 0.25, 0.25, 1.0, 1.0, 1.0, 1.0, 1.0, 0.05, 0.05])
 """How readily each joint of waist and right arm bends; the weak wrist motors hardly."""
 WRIST = np.array([27, 28])
@@ -81,14 +81,14 @@ def adapt(planted: RobotMotion, goal: RacketGoal, face: float, rounds: int = 3) 
     bend, whip = np.zeros(10), np.zeros(10)
     root_pos, joint_pos = planted.root_pos, base
     _, soles = ready_stance()
-    lower, upper = LOWER[ARM] + 0.05, UPPER[ARM] - 0.05
+    lower, upper = LOWER[ARM_JOINTS] + 0.05, UPPER[ARM_JOINTS] - 0.05
     for _ in range(rounds):
         q = to_pinocchio(root_pos, planted.root_quat, joint_pos)[strike].copy()
         for _ in range(30):
-            q[7 + ARM] = np.clip(base[strike, ARM] + bend, lower, upper)
+            q[7 + ARM_JOINTS] = np.clip(base[strike, ARM_JOINTS] + bend, lower, upper)
             pin.computeJointJacobians(model, data, q)
             placement = pin.updateFramePlacement(model, data, frame)
-            jacobian = pin.getFrameJacobian(model, data, frame, pin.LOCAL_WORLD_ALIGNED)[:, 6 + ARM]
+            jacobian = pin.getFrameJacobian(model, data, frame, pin.LOCAL_WORLD_ALIGNED)[:, 6 + ARM_JOINTS]
             z = face * placement.rotation[:, 2]
             rows = np.vstack([jacobian[:3], 0.3 * (jacobian[3:] - np.outer(z, z @ jacobian[3:]))])
             error = np.concatenate([goal.pos - placement.translation, 0.3 * np.cross(z, goal.normal)])
@@ -97,20 +97,21 @@ def adapt(planted: RobotMotion, goal: RacketGoal, face: float, rounds: int = 3) 
             pull = -0.1 * bend
             step = pull + EFFORT * (rows.T @ (inverse @ (error - rows @ pull)))
             bend = (
-                np.clip(base[strike, ARM] + bend + np.clip(step, -0.2, 0.2), lower, upper) - base[strike, ARM]
+                np.clip(base[strike, ARM_JOINTS] + bend + np.clip(step, -0.2, 0.2), lower, upper)
+                - base[strike, ARM_JOINTS]
             )
         bent = base.copy()
-        bent[:, ARM] += bump[:, None] * bend
+        bent[:, ARM_JOINTS] += bump[:, None] * bend
         v = velocities(root_pos, planted.root_quat, joint_pos, fps)[strike]
-        rates = np.gradient(bent[:, ARM], 1 / fps, axis=0)[strike]
-        v[6:][ARM] = rates
+        rates = np.gradient(bent[:, ARM_JOINTS], 1 / fps, axis=0)[strike]
+        v[6:][ARM_JOINTS] = rates
         full = pin.getFrameJacobian(model, data, frame, pin.LOCAL_WORLD_ALIGNED)
         missing = goal.vel - (full @ v)[:3]
         weighted = jacobian[:3] * EFFORT
         whip = EFFORT * (
             jacobian[:3].T @ np.linalg.solve(weighted @ jacobian[:3].T + 1e-3 * np.eye(3), missing)
         )
-        bent[:, ARM] += swing[:, None] * np.clip(whip, -10, 10)
+        bent[:, ARM_JOINTS] += swing[:, None] * np.clip(whip, -10, 10)
         bent[:, 12:] = np.clip(bent[:, 12:], LOWER[12:], UPPER[12:])
         root_pos, joint_pos = balance(planted.root_pos, planted.root_quat, bent, soles, fps, PlantConfig())
     return replace(planted, root_pos=root_pos, joint_pos=joint_pos)

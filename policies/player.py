@@ -19,12 +19,14 @@ from torch import Tensor
 
 from humanoid.balance import balance_gain
 from humanoid.joints import KD, KP, LOWER, NUM_JOINTS, READY_JOINT_POS, UPPER
+from humanoid.racket import ARM_JOINTS
 from policies.chain import foot_chain, racket_chain
 from policies.planner import Planner, PlannerConfig
 from policies.strokes import StrokeSet
 from sim.return_task import TERMS
+from sim.stringbed import rotation_matrix
 
-ARM = 10
+ARM = len(ARM_JOINTS)
 """Joints of the racket's chain: waist (3) and right arm (7)."""
 
 MEMORY: dict[str, int] = {
@@ -230,7 +232,7 @@ class Player:
     def _stance(self, terms: dict[str, Tensor], m: dict[str, Tensor], started: Tensor) -> Tensor:
         """Where the feet stand: x, y of the ready pose's pelvis over them and their heading, (N, 3)."""
         pos = terms["root_pos"]
-        rot = matrix(terms["root_quat"])
+        rot = rotation_matrix(terms["root_quat"])
         soles = [foot.forward(terms["joint_pos"][:, foot.index]) for foot in self.feet]
         middle = 0.5 * (soles[0].pos + soles[1].pos)
         middle = pos + (rot @ middle.unsqueeze(-1))[..., 0]
@@ -391,7 +393,7 @@ class Player:
 
         return State(
             root_pos=turned(terms["root_pos"] - origin),
-            root_rot=turn @ matrix(terms["root_quat"]),
+            root_rot=turn @ rotation_matrix(terms["root_quat"]),
             root_lin_vel=turned(terms["root_lin_vel"]),
             root_ang_vel=terms["base_ang_vel"],
             joint_pos=terms["joint_pos"],
@@ -470,19 +472,6 @@ class Player:
         )
         m["action"] = action
         return targets, self.pack(m)
-
-
-def matrix(quat: Tensor) -> Tensor:
-    """Rotation matrices (N, 3, 3) of unit quaternions w, x, y, z (N, 4)."""
-    w, x, y, z = quat.unbind(-1)
-    return torch.stack(
-        (
-            1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-            2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-            2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-        ),
-        dim=-1,
-    ).unflatten(-1, (3, 3))  # fmt: skip
 
 
 def rotation_vector(rot: Tensor) -> Tensor:

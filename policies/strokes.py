@@ -15,6 +15,7 @@ from humanoid.dynamics import feedforward_torque, velocities
 from humanoid.kinematics import default_pinocchio, to_pinocchio
 from humanoid.model import build_model
 from humanoid.motion import MotionError, RobotMotion
+from humanoid.racket import ARM_JOINTS
 
 STROKE_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "motions" / "strokes_planted"
 
@@ -151,10 +152,6 @@ def load_strokes(names: tuple[str, ...] = (), folder: Path = STROKE_FOLDER, dt: 
         for key, value in columns.items()
     }
     return StrokeSet(names=tuple(names), dt=dt, **tensors)
-
-
-ARM_JOINTS = np.array([12, 13, 14, 22, 23, 24, 25, 26, 27, 28])
-"""Waist and right arm in the joint table: the chain that carries the racket."""
 
 
 def _inertia(model: pin.Model, data: pin.Data, q: np.ndarray) -> np.ndarray:

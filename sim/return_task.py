@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from humanoid.joints import KD, KP, NUM_JOINTS, READY_JOINT_POS
-from humanoid.model import build_model
+from humanoid.model import build_model, touching_height
 from sim.ball import BallParams
 from sim.ball_sim import BallSim, RacketPose, StepEvents
 from sim.court import HALF_LENGTH, SINGLES_HALF_WIDTH, in_singles_court
@@ -492,25 +492,9 @@ class ReturnTask:
 def ready_state(start: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """Robot in its ready pose at `start`, soles on the ground, facing +x: qpos (36,), qvel (35,)."""
     qpos = torch.zeros(36, dtype=torch.float64)
-    qpos[0], qpos[1], qpos[2], qpos[3] = start[0], start[1], ready_height(), 1.0
+    qpos[0], qpos[1], qpos[2], qpos[3] = start[0], start[1], touching_height(), 1.0
     qpos[7:] = torch.as_tensor(np.array(READY_JOINT_POS))
     return qpos, torch.zeros(35, dtype=torch.float64)
-
-
-def ready_height() -> float:
-    """Height of the pelvis when the ready pose stands on its lowest foot contact sphere, m."""
-    import mujoco
-
-    model = build_model(floor=False)
-    data = mujoco.MjData(model)
-    data.qpos[7:] = READY_JOINT_POS
-    mujoco.mj_forward(model, data)
-    lowest = min(
-        data.geom(f"{side}_foot{i}").xpos[2] - model.geom(f"{side}_foot{i}").size[0]
-        for side in ("left", "right")
-        for i in range(4)
-    )
-    return float(data.qpos[2] - lowest)
 
 
 def _poses(pos: Tensor, rot: Tensor) -> RacketPose:

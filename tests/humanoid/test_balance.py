@@ -7,7 +7,7 @@ import pytest
 from humanoid.balance import balance_gain, ready_height
 from humanoid.dynamics import feedforward_torque
 from humanoid.joints import KP, READY_JOINT_POS
-from humanoid.model import build_model
+from humanoid.model import build_model, touching_height
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +86,7 @@ def test_the_gain_does_not_prefer_a_side():
     gain = balance_gain()
     left, right = gain[5, 1], gain[11, 1]
     assert left == pytest.approx(right, rel=0.1)
+
+
+def test_under_its_weight_the_robot_stands_a_little_lower_than_its_soles_touch(model):
+    assert 0.0 < touching_height() - ready_height(model) < 0.01

@@ -10,9 +10,9 @@ import pytest
 from humanoid import simulated_robot
 from humanoid.joints import KD, KP, NUM_JOINTS, READY_JOINT_POS
 from humanoid.message import Kind, Message, encode, pack_command
-from humanoid.model import build_model
+from humanoid.model import build_model, touching_height
 from humanoid.robot import RobotCommand, RobotError
-from humanoid.simulated_robot import START_JOINT_POS, Server, SimulatedRobot, ready_height
+from humanoid.simulated_robot import START_JOINT_POS, Server, SimulatedRobot
 from humanoid.udp_robot import UdpRobot
 
 
@@ -48,7 +48,7 @@ def test_the_soles_stand_on_the_ground():
         if "foot" in model.geom(i).name
     )
     assert lowest == pytest.approx(0.0, abs=1e-9)
-    assert 0.6 < ready_height(model) < 0.8
+    assert 0.6 < touching_height() < 0.8
 
 
 def test_the_motors_track_commands_with_the_commanded_gains():

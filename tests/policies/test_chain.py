@@ -5,8 +5,9 @@ import pinocchio as pin
 import pytest
 import torch
 
-from humanoid.joints import LOWER, UPPER
+from humanoid.joints import JOINT_NAMES, LOWER, UPPER
 from humanoid.kinematics import default_pinocchio, to_pinocchio
+from humanoid.racket import ARM_JOINTS
 from policies.chain import foot_chain, racket_chain
 
 CHAINS = {
@@ -56,3 +57,9 @@ def test_rotations_stay_rotations_in_single_precision(angles):
     chain = CHAINS["racket"]
     rot = chain.forward(torch.as_tensor(angles[:, chain.index], dtype=torch.float32)).rot
     assert torch.allclose(rot @ rot.transpose(1, 2), torch.eye(3).expand_as(rot), atol=1e-5)
+
+
+def test_the_rackets_chain_is_waist_and_right_arm():
+    assert CHAINS["racket"].index.tolist() == ARM_JOINTS.tolist()
+    names = [JOINT_NAMES[i] for i in ARM_JOINTS]
+    assert [name.split("_")[0] for name in names] == ["waist"] * 3 + ["right"] * 7

@@ -10,6 +10,7 @@ from humanoid.dynamics import velocities
 from humanoid.joints import LOWER, UPPER
 from humanoid.kinematics import default_pinocchio, to_pinocchio
 from humanoid.motion import RobotMotion
+from humanoid.racket import ARM_JOINTS
 from mocap.plant import PlantConfig, ready_stance, zero_moment_point
 from policies import design
 from policies.design import RacketGoal, Replay, adapt, miss, score
@@ -39,8 +40,8 @@ def adapted(request):
     face = 1.0 if request.param == "forehand" else -1.0
 
     def room(motion: RobotMotion) -> float:
-        arm = motion.joint_pos[round(motion.strokes[0].strike_s * motion.fps), design.ARM]
-        return np.minimum(arm - LOWER[design.ARM], UPPER[design.ARM] - arm).min()
+        arm = motion.joint_pos[round(motion.strokes[0].strike_s * motion.fps), ARM_JOINTS]
+        return np.minimum(arm - LOWER[ARM_JOINTS], UPPER[ARM_JOINTS] - arm).min()
 
     planted = max(design.plant_all(HUMAN, request.param), key=room)
     own = racket_of(planted, face)
