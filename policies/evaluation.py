@@ -220,6 +220,7 @@ def wilson(count: int, total: int, z: float = 1.959963984540054) -> tuple[float,
     )
 
 
+@torch.no_grad()
 def evaluate(
     policy: Policy, config: EvaluationConfig | None = None, progress: Callable[[int], object] | None = None
 ) -> Evaluation:
@@ -236,7 +237,6 @@ def evaluate(
     config = config or EvaluationConfig()
     config.check()
     begin = time.perf_counter()
-    torch.set_grad_enabled(False)
     court = _Court(policy, config)
     for number in range(court.rounds):
         court.play(number, progress)

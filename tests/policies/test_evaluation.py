@@ -267,3 +267,9 @@ def test_progress_counts_every_judged_ball():
     seen = []
     evaluate(PolicyBundle.load("stand"), SHORT, seen.append)
     assert sum(seen) == 2
+
+
+def test_judging_leaves_gradients_on(stand):
+    """A program may train after it has judged."""
+    assert stand.balls
+    assert torch.is_grad_enabled()
