@@ -131,6 +131,7 @@ class Planner:
         stroke: Tensor,
         time: Tensor,
         begun: Tensor,
+        bounced: Tensor | None = None,
     ) -> Plan:
         """Plan a strike.
 
@@ -141,6 +142,8 @@ class Planner:
             stroke: stroke in progress, (N,) int; only read where `begun`.
             time: planned time to its strike, (N,), s.
             begun: whether a stroke is in progress and has not struck, (N,) bool.
+            bounced: whether the ball has bounced on this side already and must be met before it bounces again,
+                (N,) bool; None: no ball has.
         """
         config, strokes = self.config, self.strokes
         ball = BallState(ball_pos, ball_vel, torch.zeros_like(ball_pos))
@@ -159,9 +162,12 @@ class Planner:
             + ((z[:, None] - own[:, 2, None]) / sz) ** 2
         )  # (N, K, T)
         when = path.time
+        once = torch.zeros_like(begun) if bounced is None else bounced
+        first = torch.where(once, torch.full_like(time, -1.0), path.bounce_time)
+        last = torch.where(once, path.bounce_time, path.second_bounce_time)
         open_window = (
-            (when > path.bounce_time[:, None])
-            & (when < path.second_bounce_time[:, None])
+            (when > first[:, None])
+            & (when < last[:, None])
             & (z > config.height[0])
             & (z < config.height[1])
         )
@@ -248,7 +254,7 @@ class Planner:
         arc = fly_arc(BallState(ball_pos, hit.vel, hit.spin), air, duration, 8)
         landing_time = arc.falls_to(torch.full_like(duration, float(self.params.radius))).clamp(max=2.6)
         landing = arc.at(landing_time[None])[0][0]
-        grid = torch.linspace(0.1, 2.5, 25).view(-1, 1, 1).expand(-1, *duration.shape)
+        grid = torch.linspace(0.1, 2.5, 13).view(-1, 1, 1).expand(-1, *duration.shape)
         path = arc.at(grid)[0]
         before, after = path[:-1, ..., 0], path[1:, ..., 0]
         crossing = (before < 0) & (after >= 0)

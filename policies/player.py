@@ -37,6 +37,8 @@ MEMORY: dict[str, int] = {
     "begun": 1,
     "time": 1,
     "since": 1,
+    "bounced": 1,
+    "ball_vz": 1,
     "goal_pos": 3,
     "goal_vel": 3,
     "goal_normal": 3,
@@ -189,9 +191,16 @@ class Player:
         begin = torch.zeros_like(begun)
         free = ~begun & (phase >= strike_s[stroke] + config.recover)
         goal = {name: m[f"goal_{name}"] for name in ("pos", "vel", "normal")}
+        # A ball has bounced on this side when it turns from falling to rising there.
+        near = terms["ball_pos"][:, :1] < 0.0
+        seen_ball = terms["ball_valid"] > 0.5
+        turned = (m["ball_vz"] < -0.3) & (terms["ball_vel"][:, 2:] > 0.3)
+        bounced = seen_ball & near & ((m["bounced"] > 0.5) | turned)
+        m["bounced"] = bounced.float()
+        m["ball_vz"] = torch.where(seen_ball, terms["ball_vel"][:, 2:], torch.zeros_like(m["ball_vz"]))
         if replan:
             plan = self.planner.plan(
-                terms["ball_pos"], terms["ball_vel"], terms["target"], stance, stroke, time, begun
+                terms["ball_pos"], terms["ball_vel"], terms["target"], stance, stroke, time, begun, bounced[:, 0]
             )
             seen = terms["ball_valid"][:, 0] > 0.5
             usable = plan.feasible & seen

@@ -48,7 +48,7 @@ class RallyConfig:
 
     policy: str = "strike"
     baseline: str = "stand"
-    balls: int = 400
+    balls: int = 200
     condition: str = "nominal"
     seed: int = 0
     stroke: str = "forehand_08"
