@@ -166,10 +166,7 @@ class Planner:
         first = torch.where(once, torch.full_like(time, -1.0), path.bounce_time)
         last = torch.where(once, path.bounce_time, path.second_bounce_time)
         open_window = (
-            (when > first[:, None])
-            & (when < last[:, None])
-            & (z > config.height[0])
-            & (z < config.height[1])
+            (when > first[:, None]) & (when < last[:, None]) & (z > config.height[0]) & (z < config.height[1])
         )
         soonest = torch.where(begun, torch.zeros_like(time), torch.full_like(time, config.lead))
         open_window = open_window & (when >= soonest[:, None])

@@ -200,7 +200,14 @@ class Player:
         m["ball_vz"] = torch.where(seen_ball, terms["ball_vel"][:, 2:], torch.zeros_like(m["ball_vz"]))
         if replan:
             plan = self.planner.plan(
-                terms["ball_pos"], terms["ball_vel"], terms["target"], stance, stroke, time, begun, bounced[:, 0]
+                terms["ball_pos"],
+                terms["ball_vel"],
+                terms["target"],
+                stance,
+                stroke,
+                time,
+                begun,
+                bounced[:, 0],
             )
             seen = terms["ball_valid"][:, 0] > 0.5
             usable = plan.feasible & seen
