@@ -26,6 +26,43 @@ RPM = 2 * math.pi / 60
 """One revolution a minute in rad/s."""
 
 
+LIMITS: dict[str, tuple[float, float]] = {
+    "mass": (1e-4, 10.0),
+    "radius": (1e-4, 1.0),
+    "drag_coefficient": (0.0, 100.0),
+    "lift_scale": (0.0, 100.0),
+    "air_density": (0.0, 100.0),
+    "spin_decay": (1e-3, math.inf),
+    "restitution": (0.0, 1.0),
+    "restitution_slope": (-1.0, 1.0),
+    "friction": (0.0, 100.0),
+    "inertia_factor": (1e-3, 1.0),
+    "grip_restitution": (0.0, 1.0),
+}
+"""What a ball parameter may be at all: wide enough for any experiment, and no more than a ball of some kind."""
+
+
+def refuse_outside(
+    name: str, value: Tensor | float, low: float, high: float, envs: Tensor | None = None
+) -> None:
+    """Raise ValueError if a number or an element of a (n,) tensor is outside [low, high] or not a number.
+
+    Args:
+        name: what the message calls it.
+        value: number or (n,).
+        low, high: limits, allowed themselves.
+        envs: (n,) environments of the values, to be named; default their indices.
+    """
+    flat = torch.as_tensor(value).reshape(-1)
+    bad = ~((flat >= low) & (flat <= high))
+    if bool(bad.any()):
+        index = int(bad.nonzero()[0, 0])
+        env = index if envs is None else int(envs[index])
+        raise ValueError(
+            f"{name} = {flat[index].item():g} in environment {env}: must lie in [{low:g}, {high:g}]"
+        )
+
+
 @dataclass(frozen=True)
 class BallParams:
     """Physical parameters of the ball, the air and the court surface; each a number or a (N,) tensor.
@@ -45,6 +82,9 @@ class BallParams:
             unless measured for a surface.
         friction: sliding friction of ball on court (hard court 0.5–0.7).
         inertia_factor: moment of inertia over m r² (hollow rubber sphere with cloth, 0.55).
+        grip_restitution: of ball on court along the ground, for a ball whose contact point stops: 0 leaves it
+            rolling, more turns its cover's stretch back into spin (R. Cross, Am. J. Phys. 73 (2005) 914,
+            measures it for tennis balls). 0 unless measured for a surface.
     """
 
     mass: Tensor | float = 0.0577
@@ -57,11 +97,19 @@ class BallParams:
     restitution_slope: Tensor | float = 0.0
     friction: Tensor | float = 0.6
     inertia_factor: Tensor | float = 0.55
+    grip_restitution: Tensor | float = 0.0
 
     def expand(
-        self, n: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        n: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        envs: Tensor | None = None,
     ) -> BallParams:
         """The same parameters as (n,) tensors of their own, on `device` with `dtype`.
+
+        Args:
+            envs: (n,) environments they are for, to be named in errors; default 0 to n - 1.
 
         Raises:
             ValueError: a parameter is neither a number nor a tensor of shape (n,), or is out of its
@@ -76,31 +124,17 @@ class BallParams:
                 )
             out[field.name] = value.expand(n).clone()
         params = BallParams(**out)
-        params.check()
+        params.check(envs)
         return params
 
-    def check(self) -> None:
-        """Raise ValueError naming the first parameter, and environment, that is not physical."""
-        for name, low, high in (
-            ("mass", 1e-4, math.inf),
-            ("radius", 1e-4, math.inf),
-            ("drag_coefficient", 0.0, math.inf),
-            ("lift_scale", 0.0, math.inf),
-            ("air_density", 0.0, math.inf),
-            ("spin_decay", 1e-6, math.inf),
-            ("restitution", 0.0, 1.0),
-            ("restitution_slope", -math.inf, math.inf),
-            ("friction", 0.0, math.inf),
-            ("inertia_factor", 1e-3, 1.0),
-        ):
-            value = torch.as_tensor(getattr(self, name)).reshape(-1)
-            bad = ~((value >= low) & (value <= high))
-            if bool(bad.any()):
-                index = int(bad.nonzero()[0, 0])
-                raise ValueError(
-                    f"ball parameter {name} = {value[index].item():g} in environment {index}: "
-                    f"must lie in [{low:g}, {high:g}]"
-                )
+    def check(self, envs: Tensor | None = None) -> None:
+        """Raise ValueError naming the first parameter, and environment, that is not physical.
+
+        Args:
+            envs: environments of the values, to be named; default their indices.
+        """
+        for name, (low, high) in LIMITS.items():
+            refuse_outside(f"ball parameter {name}", getattr(self, name), low, high, envs)
 
     def at(self, ids: Tensor) -> BallParams:
         """The parameters of the balls `ids` (indices or mask); numbers stay numbers."""

@@ -9,20 +9,22 @@ No ball passes through a racket, however fast either moves.
 from __future__ import annotations
 
 import functools
-from dataclasses import fields
+import math
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from sim.ball import Aero, BallParams, BallState, aero, by_component, fly_midpoint
 from sim.bounce import bounce, roll
-from sim.court import NET_POST_HEIGHT
 from sim.events import RacketPose, StepEvents
 from sim.net import net_contact
-from sim.stringbed import SEMI_LONG, Racket, impact, rotation_matrix
+from sim.stringbed import Racket, impact, rotation_matrix
 from sim.sweep import (
     Motion,
     ground_fraction,
+    may_touch_racket,
+    near_contacts,
     net_fraction,
     path,
     pose_at,
@@ -31,7 +33,7 @@ from sim.sweep import (
     string_bed_contact,
 )
 
-__all__ = ["BallSim", "RacketPose", "StepEvents"]
+__all__ = ["BallSim", "RacketPose", "Recovered", "StepEvents"]
 
 MAX_EVENTS = 4
 """Contacts resolved within one step; time left after the last is dropped (see `BallSim.unresolved`)."""
@@ -42,7 +44,36 @@ REFRACTORY = 0.02
 simulation with the next pose, one step late, and must not count as a second hit. Longer than the 3–7 ms
 of a contact, shorter than any return."""
 TINY = 1e-9
+OVERLAP = 0.008
+"""A ball found deeper than this inside racket or ground did not get there by itself, m: a contact is placed
+within millimetres."""
 GROUND, NET, RACKET = 0.0, 1.0, 2.0
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """How often each environment (N,) int needed help. Live tensors; zero them to count anew.
+
+    Attributes:
+        not_finite: the ball's state overflowed or was overwritten with what is not a number: it was put at rest
+            where it last was, out of play.
+        racket_pose: a racket's pose was not a number: in that step the ball met no racket.
+        overlap: the ball was inside racket or ground (put there by a reset, or by a racket placed over it): it was
+            moved to the surface.
+    """
+
+    not_finite: Tensor
+    racket_pose: Tensor
+    overlap: Tensor
+
+    @classmethod
+    def none(cls, n: int, device: torch.device | str) -> Recovered:
+        """Nothing yet for `n` environments."""
+        return cls(*(torch.zeros(n, dtype=torch.int32, device=device) for _ in fields(cls)))
+
+    def total(self) -> int:
+        """Of all kinds and environments."""
+        return sum(int(getattr(self, field.name).sum()) for field in fields(self))
 
 
 class BallSim:
@@ -54,6 +85,7 @@ class BallSim:
         rolling: (N,) bool, live: the ball lies or rolls on the ground.
         events: of the last step, see `StepEvents`.
         unresolved: (N,) int, how often a ball ran out of contacts in a step and lost the rest of its time.
+        recovered: what else went wrong and was put right, see `Recovered`.
     """
 
     def __init__(
@@ -72,6 +104,7 @@ class BallSim:
         self.active = torch.zeros(num_envs, dtype=torch.bool, device=device)
         self.rolling = torch.zeros_like(self.active)
         self.unresolved = torch.zeros(num_envs, dtype=torch.int32, device=device)
+        self.recovered = Recovered.none(num_envs, device)
         self.events = StepEvents.empty(num_envs, device, dtype)
         self.params = (params or BallParams()).expand(num_envs, device, dtype)
         self.racket = (racket or Racket.from_specs()).expand(num_envs, device, dtype)
@@ -83,12 +116,12 @@ class BallSim:
 
     def set_params(self, params: BallParams, ids: Tensor | None = None) -> None:
         """Change the balls' physics, of all or of the environments `ids` (n,) (fields numbers or (n,))."""
-        self._assign(self.params, params.expand(self._count(ids), self.device, self.dtype), ids)
+        self._assign(self.params, params.expand(self._count(ids), self.device, self.dtype, ids), ids)
         self._air = aero(self.params, self.state.pos)
 
     def set_racket(self, racket: Racket, ids: Tensor | None = None) -> None:
         """Change the rackets, of all or of the environments `ids`."""
-        self._assign(self.racket, racket.expand(self._count(ids), self.device, self.dtype), ids)
+        self._assign(self.racket, racket.expand(self._count(ids), self.device, self.dtype, ids), ids)
 
     def _count(self, ids: Tensor | None) -> int:
         return self.num_envs if ids is None else len(ids)
@@ -110,16 +143,22 @@ class BallSim:
             active: whether they are stepped from now on, one for all or (n,).
 
         Raises:
-            ValueError: a value is not finite; the message names the environment and the field.
+            ValueError: a value is not finite or has another shape; the message names the field and, if it is a
+                value, the environment.
         """
         if spin is None:
             spin = torch.zeros_like(pos)
         for name, value in (("pos", pos), ("vel", vel), ("spin", spin)):
+            if value.shape != (len(ids), 3):
+                raise ValueError(
+                    f"ball {name}: shape {tuple(value.shape)}, expected {(len(ids), 3)}, one row an id"
+                )
             bad = ~torch.isfinite(value).all(dim=-1)
             if bool(bad.any()):
                 env = int(torch.as_tensor(ids)[bad][0])
                 raise ValueError(f"ball {name} in environment {env} is not finite: {value[bad][0].tolist()}")
         radius = self._radius[ids]
+        self.recovered.overlap[ids] += (radius - pos[:, 2] > OVERLAP).to(torch.int32)
         self.state.pos[ids] = pos.to(self.dtype)
         self.state.pos[ids, 2] = torch.maximum(self.state.pos[ids, 2], radius)
         self.state.vel[ids] = vel.to(self.dtype)
@@ -144,19 +183,34 @@ class BallSim:
 
         Returns:
             `events`, the same object each step.
+
+        Raises:
+            ValueError: dt is not a positive time, only one pose is given, or a pose has another shape. Poses and
+                states that are not numbers raise nothing: see `Recovered`.
         """
+        if not 0 < dt < math.inf:
+            raise ValueError(f"ball step dt = {dt} s: must be positive and finite")
         if (start is None) != (end is None):
             raise ValueError("give the racket's pose at both the start and the end of the step, or neither")
+        for name, pose in (("start", start), ("end", end)):
+            if pose is not None and (pose.pos.shape != (self.num_envs, 3) or len(pose.rot) != self.num_envs):
+                raise ValueError(
+                    f"racket pose at the {name}: shapes {tuple(pose.pos.shape)} and {tuple(pose.rot.shape)}, "
+                    f"expected one row for each of {self.num_envs} environments"
+                )
         if self._events_set:
             self.events.clear()
             self._events_set = False
         h = self.active * dt
         live = self.state
         new = BallState(*fly_midpoint(live.pos, live.vel, live.spin, self._air, h))
+        # A sum is finite only if all its parts are, and is one pass over the memory.
+        if not math.isfinite((new.pos.sum() + new.vel.sum()).item()):
+            new = self._put_to_rest(slice(None), new, live)
         if start is not None:
             self._refractory -= h
         rackets = None if start is None or end is None else (start.pos, end.pos)
-        near = self._near(live.pos, new.pos, self._radius, self.rolling, self._refractory, rackets)
+        near = near_contacts(live.pos, new.pos, self._radius, self.rolling, self._refractory, rackets)
         which = functools.reduce(torch.logical_or, near).logical_and_(self.active)
         if self._any_rolling:
             which |= self.rolling & self.active
@@ -165,10 +219,11 @@ class BallSim:
         if start is not None and end is not None and len(ids):
             other = near[0][ids] | near[1][ids] | self.rolling[ids]
             path = live.pos[ids], new.pos[ids]
-            if self._may_touch(*path, other, self._radius[ids], *(pose.at(ids) for pose in (start, end))):
-                rot = rotation_matrix(start.rot[ids])
-                turn = rotation_vector(rot, rotation_matrix(end.rot[ids]))
-                racket = (start.pos[ids], rot, end.pos[ids] - start.pos[ids], turn)
+            first, last = self._real_poses(ids, start.at(ids), end.at(ids))
+            if may_touch_racket(*path, other, self._radius[ids], first, last):
+                rot = rotation_matrix(first.rot)
+                turn = rotation_vector(rot, rotation_matrix(last.rot))
+                racket = (first.pos, rot, last.pos - first.pos, turn)
             else:
                 near = near[:2]
                 if not bool(other.any()):
@@ -181,52 +236,35 @@ class BallSim:
             self._resolve(ids, before, new.at(ids), tuple(mask[ids] for mask in near), dt, racket)
         return self.events
 
-    @staticmethod
-    def _may_touch(
-        pos: Tensor, end: Tensor, other: Tensor, radius: Tensor, start_pose: RacketPose, end_pose: RacketPose
-    ) -> bool:
-        """Whether any of the balls that fly from `pos` to `end` (n, 3) may meet its racket: never wrongly no.
+    def _put_to_rest(self, ids: Tensor | slice, state: BallState, last: BallState) -> BallState:
+        """`state` of the balls `ids`, with those that are not finite at rest where they were in `last`, retired."""
+        parts = torch.cat((state.pos, state.vel, state.spin), dim=-1)
+        bad = ~torch.isfinite(parts).all(dim=-1)
+        spare = torch.zeros_like(state.pos)
+        spare[:, 2] = 1.0
+        known = torch.isfinite(last.pos).all(dim=-1, keepdim=True)
+        rest = torch.zeros_like(state.pos)
+        self.recovered.not_finite[ids] += bad.to(torch.int32)
+        self.active[ids] &= ~bad
+        self.rolling[ids] &= ~bad
+        return _choose(bad, BallState(torch.where(known, last.pos, spare), rest, rest), state)
 
-        A ball that stays on one side of the string plane does not, unless something `other` than the racket
-        (n,) may turn it round on its way; then it has to be far.
-        """
-        before, after = pos - start_pose.pos, end - end_pose.pos
-        moved = torch.linalg.vector_norm(after - before, dim=-1)
-        distance = torch.linalg.vector_norm(after, dim=-1)
-        # Turned round, a ball ends within twice its way from where it would have been; spin may speed it up.
-        close = distance < radius + (SEMI_LONG + 0.25) + 3 * moved
-        normal0, normal1 = (rotation_matrix(pose.rot)[..., 2] for pose in (start_pose, end_pose))
-        d0, d1 = (before * normal0).sum(-1), (after * normal1).sum(-1)
-        # On its way the distance is that of the ends in proportion, but for the product of both changes and
-        # the bend of the normal's path; 2 cm more than the geometry needs.
-        turn = torch.linalg.vector_norm(normal1 - normal0, dim=-1)
-        margin = radius + 0.02 + 0.25 * turn * (moved + turn * (distance + moved))
-        aside = (d0 * d1 > 0) & (torch.minimum(d0.abs(), d1.abs()) > margin) & (turn < 0.5)
-        return bool((close & ~(aside & ~other)).any())
+    def _real_poses(self, ids: Tensor, start: RacketPose, end: RacketPose) -> tuple[RacketPose, RacketPose]:
+        """The poses of the rackets `ids` with those that are not numbers replaced by a racket far away."""
+        real = torch.ones_like(ids, dtype=torch.bool)
+        for pose in (start, end):
+            real &= torch.isfinite(pose.pos).all(dim=-1) & torch.isfinite(pose.rot.flatten(1)).all(dim=-1)
+        if bool(real.all()):
+            return start, end
+        self.recovered.racket_pose[ids] += (~real).to(torch.int32)
+        away = torch.tensor([0.0, 0.0, -1e4], device=self.device, dtype=self.dtype)
+        level = torch.eye(3, device=self.device, dtype=self.dtype)
 
-    @staticmethod
-    def _near(
-        pos: Tensor,
-        end: Tensor,
-        radius: Tensor,
-        rolling: Tensor,
-        refractory: Tensor,
-        rackets: tuple[Tensor, Tensor] | None,
-    ) -> tuple[Tensor, ...]:
-        """Balls that may touch ground, net and (if given) racket between `pos` and `end`: misses none."""
-        z0, z1 = pos[:, 2], end[:, 2]
-        x1 = end[:, 0]
-        ground = (z1 < radius) & ~rolling
-        net = (x1 - pos[:, 0]).abs() + radius > x1.abs()
-        net &= torch.minimum(z0, z1) < NET_POST_HEIGHT + radius
-        if rackets is None:
-            return ground, net
-        from_centre = end - rackets[1]
-        moved = from_centre - (pos - rackets[0])
-        # 2 cm more than the geometry needs: the paths bend by less within a step.
-        reach = radius + (SEMI_LONG + 0.02) + (moved * moved).sum(-1).sqrt()
-        racket = ((from_centre * from_centre).sum(-1) < reach * reach) & (refractory <= 0)
-        return ground, net, racket
+        def replaced(pose: RacketPose) -> RacketPose:
+            rot = torch.where(real[:, None, None], rotation_matrix(pose.rot), level)
+            return RacketPose(torch.where(real.unsqueeze(-1), pose.pos, away), rot)
+
+        return replaced(start), replaced(end)
 
     def _resolve(
         self,
@@ -244,6 +282,7 @@ class BallSim:
         radius, rolling, refractory = self._radius[ids], self.rolling[ids], self._refractory[ids]
         air = Aero(*(value[ids] for value in self._air))
         params: BallParams | None = None
+        begin = ball
         left = torch.full_like(radius, dt)
         for _ in range(MAX_EVENTS):
             first, kind = self._first_contact(ball, end, near, left, radius, 1 - left / dt, racket)
@@ -274,12 +313,14 @@ class BallSim:
             if racket is not None:
                 done = (1 - left / dt).unsqueeze(-1)
                 rackets = (racket[0] + done * racket[2], racket[0] + racket[2])
-            near = self._near(ball.pos, end.pos, radius, rolling, refractory, rackets)
+            near = near_contacts(ball.pos, end.pos, radius, rolling, refractory, rackets)
             near = tuple(mask & moving for mask in near)
         else:
             self.unresolved[ids] += (left > 0).to(torch.int32)
         if bool(rolling.any()):
             ball, rolling = self._roll(ball, rolling, radius, self.params.at(ids), dt)
+        if not math.isfinite((ball.pos.sum() + ball.vel.sum() + ball.spin.sum()).item()):
+            ball = self._put_to_rest(ids, ball, begin)
         self.state.pos[ids] = ball.pos
         self.state.vel[ids] = ball.vel
         self.state.spin[ids] = ball.spin
@@ -373,6 +414,7 @@ class BallSim:
         self._events_set = True
         # A ball found inside the racket (an overlap at reset) is put on its surface.
         depth = (torch.as_tensor(params.radius) - distance).clamp(min=0.0)
+        self.recovered.overlap[ids] += (struck & (depth > OVERLAP)).to(torch.int32)
         pos = ball.pos + depth.unsqueeze(-1) * normal
         return _choose(mask, BallState(pos, result.vel, result.spin), ball), struck
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from sim.ball import BallParams, cross, dot
+from sim.ball import BallParams, cross, dot, refuse_outside
 
 SEMI_LONG = 0.165
 """Semi-axis of the string bed along x, m (a string bed is about 0.33 × 0.26 m)."""
@@ -88,12 +88,19 @@ class Racket:
         return cls(mass=mass, com=com, inertia=inertia, **strings)
 
     def expand(
-        self, n: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        n: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        envs: Tensor | None = None,
     ) -> Racket:
         """The same with every field of its own per environment: (n,), (n, 3), (n, 3, 3).
 
+        Args:
+            envs: (n,) environments they are for, to be named in errors; default 0 to n - 1.
+
         Raises:
-            ValueError: a field has another shape; the message names it.
+            ValueError: a field has another shape or is not physical; the message names it and the environment.
         """
         tails = {"com": (3,), "inertia": (3, 3)}
         out: dict[str, Tensor] = {}
@@ -105,7 +112,41 @@ class Racket:
                     f"racket {field.name}: shape {tuple(value.shape)}, expected {tail} or {(n, *tail)}"
                 )
             out[field.name] = value.expand(n, *tail).clone()
-        return Racket(**out)
+        racket = Racket(**out)
+        racket.check(envs)
+        return racket
+
+    def check(self, envs: Tensor | None = None) -> None:
+        """Raise ValueError naming the first field, and environment, that no rigid body and no strings have.
+
+        The largest mass and inertia allow for a clamped racket, as a body too heavy to move.
+
+        Args:
+            envs: environments of the values, to be named; default their indices.
+        """
+        for name, low, high in (
+            ("mass", 1e-3, 1e12),
+            ("restitution", 0.0, 1.0),
+            ("frame_restitution", 0.0, 1.0),
+            ("friction", 0.0, 100.0),
+        ):
+            refuse_outside(f"racket {name}", getattr(self, name), low, high, envs)
+        refuse_outside(
+            "racket com: distance from the string bed's centre", self.com.norm(dim=-1), 0.0, 10.0, envs
+        )
+        # All three leading minors of a positive definite matrix are positive (Sylvester). No solver call.
+        m = self.inertia
+        square = m[..., 0, 0] * m[..., 1, 1] - m[..., 0, 1] * m[..., 1, 0]
+        minors = torch.stack((m[..., 0, 0], square, dot(m[..., 0], cross(m[..., 1], m[..., 2]))), dim=-1)
+        lopsided = (m - m.transpose(-1, -2)).abs().amax(dim=(-1, -2)) > 1e-3 * m.abs().amax(dim=(-1, -2))
+        bad = (~((minors > 0) & torch.isfinite(minors)).all(dim=-1) | lopsided).reshape(-1)
+        if bool(bad.any()):
+            index = int(bad.nonzero()[0, 0])
+            env = index if envs is None else int(envs[index])
+            raise ValueError(
+                f"racket inertia in environment {env} is not symmetric and positive definite: "
+                f"{m.reshape(-1, 3, 3)[index].tolist()} kg m²"
+            )
 
     def at(self, ids: Tensor) -> Racket:
         """The rackets `ids` (indices or mask) of an expanded racket."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sim.court import NET_POST_HEIGHT
+from sim.events import RacketPose
 from sim.net import net_gap
-from sim.stringbed import SEMI_LONG, SEMI_SHORT
+from sim.stringbed import SEMI_LONG, SEMI_SHORT, rotation_matrix
 
 MIN_SAMPLES = 16
 """Enough for 25 cm a step (50 m/s at 5 ms). If the number followed the quickest ball of a batch, a contact
@@ -21,6 +23,60 @@ MAX_SAMPLES = 256
 
 Path = tuple[Tensor, Tensor, Tensor]
 """p0, a, b, each (n, 3): see the module's text."""
+
+
+def near_contacts(
+    pos: Tensor,
+    end: Tensor,
+    radius: Tensor,
+    rolling: Tensor,
+    refractory: Tensor,
+    rackets: tuple[Tensor, Tensor] | None,
+) -> tuple[Tensor, ...]:
+    """Balls that may touch ground, net and (if given) racket between `pos` and `end` (n, 3): misses none.
+
+    Args:
+        pos, end: of the balls, m. radius: (n,), m.
+        rolling: (n,) bool, on the ground anyway. refractory: (n,), s, positive where no racket may touch.
+        rackets: string bed centres at the start and at the end, (n, 3) each, m. One that is not a number is near,
+            so that somebody looks at it.
+    """
+    z0, z1 = pos[:, 2], end[:, 2]
+    x1 = end[:, 0]
+    ground = (z1 < radius) & ~rolling
+    net = (x1 - pos[:, 0]).abs() + radius > x1.abs()
+    net &= torch.minimum(z0, z1) < NET_POST_HEIGHT + radius
+    if rackets is None:
+        return ground, net
+    from_centre = end - rackets[1]
+    moved = from_centre - (pos - rackets[0])
+    # 2 cm more than the geometry needs: the paths bend by less within a step.
+    reach = radius + (SEMI_LONG + 0.02) + (moved * moved).sum(-1).sqrt()
+    far = (from_centre * from_centre).sum(-1) >= reach * reach
+    return ground, net, ~far & (refractory <= 0)
+
+
+def may_touch_racket(
+    pos: Tensor, end: Tensor, other: Tensor, radius: Tensor, start_pose: RacketPose, end_pose: RacketPose
+) -> bool:
+    """Whether any of the balls that fly from `pos` to `end` (n, 3) may meet its racket: never wrongly no.
+
+    A ball that stays on one side of the string plane does not, unless something `other` than the racket (n,) may
+    turn it round on its way; then it has to be far.
+    """
+    before, after = pos - start_pose.pos, end - end_pose.pos
+    moved = torch.linalg.vector_norm(after - before, dim=-1)
+    distance = torch.linalg.vector_norm(after, dim=-1)
+    # Turned round, a ball ends within twice its way from where it would have been; spin may speed it up.
+    close = distance < radius + (SEMI_LONG + 0.25) + 3 * moved
+    normal0, normal1 = (rotation_matrix(pose.rot)[..., 2] for pose in (start_pose, end_pose))
+    d0, d1 = (before * normal0).sum(-1), (after * normal1).sum(-1)
+    # On its way the distance is that of the ends in proportion, but for the product of both changes and the bend
+    # of the normal's path; 2 cm more than the geometry needs.
+    turn = torch.linalg.vector_norm(normal1 - normal0, dim=-1)
+    margin = radius + 0.02 + 0.25 * turn * (moved + turn * (distance + moved))
+    aside = (d0 * d1 > 0) & (torch.minimum(d0.abs(), d1.abs()) > margin) & (turn < 0.5)
+    return bool((close & ~(aside & ~other)).any())
 
 
 def path(pos: Tensor, vel: Tensor, end: Tensor, h: Tensor) -> Path:
