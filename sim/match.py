@@ -1,0 +1,459 @@
+"""Matches: two humanoids and one ball.
+
+Each side's robots are a simulation of their own (`sim.court_side`), coupled with the other's only through the ball:
+at each physics step the ball meets the racket that is nearer to it, and the recoil goes back into that robot. Robots
+of the two sides are never in one MuJoCo model. A side may also be a player without a robot (`sim.openings.Returner`)
+or a ball machine, which only feeds. What happens to the ball becomes events for `sim.rally_rules`, points for
+`sim.score`.
+
+The near side's frame is the court's: origin at the net's centre, x toward the far side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from sim.ball import BallState
+from sim.ball_sim import BallSim, RacketPose, StepEvents
+from sim.court import in_service_box, in_singles_court
+from sim.court_side import Robots, turned, turned_ball
+from sim.engine import Engine
+from sim.launcher import LEVELS, Launcher, LauncherConfig
+from sim.match_record import MatchRecord, Point, Shot
+from sim.openings import Feeder, Physics, Returner, Server, stream
+from sim.rally_rules import Bounce, Box, Dead, Event, Fall, Hit, Net, Rally, Stop, feed, serve
+from sim.return_task import BALL_RADIUS, ReturnConfig
+from sim.score import Score
+
+SERVES, TARGETS = 1, 2
+"""Streams of random numbers of a match."""
+MAX_LETS = 10
+"""After so many replays in a row a point counts as played with no winner: e.g. a robot that stands in each feed's
+way."""
+
+
+@dataclass(frozen=True)
+class MatchConfig:
+    """How matches are played.
+
+    Attributes:
+        level: of feeds, and a limit of serves' speed, see `sim.launcher.LEVELS`.
+        opening: "feed": a machine on the server's side feeds the receiver. "serve": a ball is served from over the
+            server, who need not swing.
+        scoring, points: see `sim.score.Score`.
+        serve_spread: see `sim.openings.Server`, m/s.
+        pause: between points, s.
+        stray: see `sim.court_side.Robots`, m.
+        max_strokes: a rally is stopped after so many.
+        max_points: a match of games is stopped after so many; who leads has won.
+        idle: a ball that nothing happens to for so long is dead, s.
+        task: robots, physics steps and targets.
+    """
+
+    level: str = "feed"
+    opening: str = "feed"
+    scoring: str = "points"
+    points: int = 10
+    serve_spread: float = 0.0
+    pause: float = 1.0
+    stray: float = 0.4
+    max_strokes: int = 200
+    max_points: int = 400
+    idle: float = 8.0
+    task: ReturnConfig = field(default_factory=ReturnConfig)
+
+    def check(self) -> None:
+        """Raise ValueError naming the key whose value is impossible."""
+        if self.level not in LEVELS:
+            raise ValueError(f"level={self.level}: choose {', '.join(LEVELS)}")
+        if self.opening not in ("feed", "serve"):
+            raise ValueError(f"opening={self.opening}: choose feed or serve")
+        if self.max_strokes < 1 or self.max_points < 1:
+            raise ValueError("max_strokes and max_points must be 1 or more")
+        if not (self.serve_spread >= 0.0 and self.pause >= 0.0 and self.idle > 0.0):
+            raise ValueError("serve_spread and pause must not be negative, idle must be positive")
+        Score(self.scoring, self.points)
+
+
+class Match:
+    """M matches at once, each between the same two kinds of player.
+
+    Args:
+        engines: of the near and the far side's robots, one robot a match; None: no robot there.
+        config: see `MatchConfig`.
+        returners: players without robots, by side; None where a robot plays, or for a ball machine.
+        num: M, if neither side has robots.
+        seed: of everything random. Match number `first + i` of a seed has the same feeds, serves and targets in any
+            batch, whatever the players do.
+        first: number of the first match.
+        physics: true physics of balls, see `Launcher.draw`.
+
+    Attributes:
+        robots: by side, or None.
+        balls: one a match.
+        rallies: state of each rally; `playing` (M,) bool: it is in play.
+        scores: of each match. finished: (M,) bool.
+        receiver: side that has to play the ball, (M,) int, −1 for none.
+        target: where each side shall send it, in that side's own frame, (2, M, 2), m.
+        record: see `MatchRecord`.
+        news: (match, text) of the last step: points and replays.
+
+    Raises:
+        ValueError: impossible values; both sides are machines; engines of different sizes.
+    """
+
+    def __init__(
+        self,
+        engines: Sequence[Engine | None],
+        config: MatchConfig | None = None,
+        returners: Sequence[Returner | None] = (None, None),
+        num: int = 1,
+        seed: int = 0,
+        first: int = 0,
+        physics: Physics | None = None,
+    ) -> None:
+        self.config = config = config or MatchConfig()
+        config.check()
+        sizes = {engine.num_envs for engine in engines if engine is not None}
+        if len(sizes) > 1:
+            raise ValueError(f"the two sides' engines hold {sorted(sizes)} robots: give as many to each side")
+        self.num = n = sizes.pop() if sizes else num
+        if n < 1:
+            raise ValueError(f"{n} matches: give 1 or more")
+        machines = [engines[s] is None and returners[s] is None for s in (0, 1)]
+        if all(machines):
+            raise ValueError("both sides are ball machines: nobody would play")
+        self._machine = machines.index(True) if any(machines) else None
+        task = config.task
+        self.substeps, self.dt = round(task.control_dt / task.timestep), task.timestep
+        self.robots = tuple(
+            None
+            if engine is None
+            else Robots(side, engine, task.start, task.fall_height, task.fall_tilt, config.stray)
+            for side, engine in enumerate(engines)
+        )
+        self.returners = tuple(returners)
+        self.balls = BallSim(n)
+        launcher = Launcher(config.level, LauncherConfig(start=task.start))
+        numbers = range(first, first + n)
+        self._first = first
+        self._feeder = Feeder(launcher, physics, seed)
+        fastest = LEVELS[config.level].speed[1]
+        self._servers = [
+            Server(task.start, fastest, physics, stream(seed, k, SERVES), config.serve_spread)
+            for k in numbers
+        ]
+        self._targets = [stream(seed, k, TARGETS) for k in numbers]
+        # Who opens the first point changes from match to match, so that neither side is favoured.
+        self.scores = [Score(config.scoring, config.points, first=(1 + k) % 2) for k in numbers]
+        self.rallies: list[Rally | None] = [None] * n
+        self.playing = torch.zeros(n, dtype=torch.bool)
+        self.finished = torch.zeros(n, dtype=torch.bool)
+        self.receiver = torch.full((n,), -1, dtype=torch.int64)
+        self.target = torch.zeros(2, n, 2)
+        self.record = MatchRecord()
+        self.news: list[tuple[int, str]] = []
+        self.clock = 0
+        self._wait = torch.ones(n, dtype=torch.int64)
+        self._quiet = torch.zeros(n, dtype=torch.int64)
+        self._point: list[Point | None] = [None] * n
+        self._began = [0.0] * n
+        self._second = [False] * n
+        self._replays = [(0, 0)] * n  # lets and faults of the point so far
+        self._begin_points()
+
+    # One control period
+
+    def step(self, targets: Sequence[Tensor | None] = (None, None)) -> None:
+        """Advance by one control period.
+
+        Args:
+            targets: joint position targets of either side's robots, (M, 29), rad; None where there are none.
+        """
+        self.news.clear()
+        for robots, target in zip(self.robots, targets, strict=True):
+            if robots is not None:
+                if target is None:
+                    raise ValueError(f"side {robots.side} has robots: give their joint position targets")
+                robots.engine.ctrl.copy_(target)
+        self._advance()
+        self.clock += 1
+        self._check_robots()
+        self._play_returners()
+        self._check_balls()
+        for m in self.playing.nonzero().squeeze(1).tolist():
+            rally = self.rallies[m]
+            if rally is not None and rally.over:
+                self._end_rally(m, rally)
+        self._begin_points()
+
+    @property
+    def time(self) -> float:
+        """Since the matches began, s."""
+        return self.clock * self.config.task.control_dt
+
+    def terms(self, side: int) -> dict[str, Tensor]:
+        """What the robots of a side know, see `sim.return_task.TERMS`."""
+        robots = self.robots[side]
+        if robots is None:
+            raise ValueError(f"side {side} has no robots")
+        return robots.terms(self.balls.state, self.receiver == side, self.target[side])
+
+    def _advance(self) -> None:
+        """Robots and balls, one physics step after the other.
+
+        Robots that the ball cannot reach within the period take it in one call, as in `ReturnTask`.
+        """
+        balls, period = self.balls, self.config.task.control_dt
+        teams = [robots for robots in self.robots if robots is not None]
+        near: dict[int, Tensor] = {}
+        live = ~self.finished
+        for robots in teams:
+            reach = robots.reachable(balls.state, balls.active, period)
+            near[robots.side] = (live & reach).nonzero().squeeze(1)
+            far = (live & ~reach).nonzero().squeeze(1)
+            if len(far):
+                robots.engine.advance(self.substeps, far)
+            robots.pushed.fill_(False)
+        start = [None if robots is None else robots.racket() for robots in self.robots]
+        for substep in range(self.substeps):
+            for robots in teams:
+                if len(near[robots.side]):
+                    robots.engine.step(near[robots.side])
+                    robots.pushed.fill_(False)
+            end = [None if robots is None else robots.racket() for robots in self.robots]
+            holder = self._nearer(start)
+            before = BallState(balls.state.pos.clone(), balls.state.vel.clone(), balls.state.spin)
+            events = balls.step(self.dt, _pick(start, holder), _pick(end, holder))
+            self._note_crossings(before.pos)
+            self._handle(events, holder, before, self.time + substep * self.dt)
+            start = end
+        for robots in teams:
+            robots.measure(period)
+
+    def _nearer(self, rackets: Sequence[RacketPose | None]) -> Tensor:
+        """Side (M,) whose racket the ball may meet in this step."""
+        away = [
+            torch.full((self.num,), math.inf)
+            if racket is None
+            else torch.linalg.vector_norm(self.balls.state.pos - racket.pos, dim=-1)
+            for racket in rackets
+        ]
+        return (away[1] < away[0]).to(torch.int64)
+
+    def _note_crossings(self, before: Tensor) -> None:
+        """Speeds over the net."""
+        state = self.balls.state
+        crossed = (before[:, 0] * state.pos[:, 0] <= 0.0) & self.playing & (before[:, 0] != 0.0)
+        if not bool(crossed.any()):
+            return
+        for m in crossed.nonzero().squeeze(1).tolist():
+            point = self._point[m]
+            if point is not None and math.isnan(point.shots[-1].net_speed):
+                point.shots[-1].net_speed = float(torch.linalg.vector_norm(state.vel[m]))
+
+    def _handle(self, events: StepEvents, holder: Tensor, before: BallState, time: float) -> None:
+        """A physics step's events, in their order. A touch of the net has no time and is taken for the first."""
+        some = (events.bounced | events.net | events.hit).nonzero().squeeze(1)
+        if len(some) == 0:
+            return
+        for robots in self.robots:
+            if robots is not None:
+                ids = (events.hit & (holder == robots.side)).nonzero().squeeze(1)
+                if len(ids):
+                    robots.push(ids, events.impulse[ids], events.hit_pos[ids])
+        for m in some.tolist():
+            found: list[tuple[float, Event]] = []
+            if bool(events.net[m]):
+                found.append((-1.0, Net(time)))
+            if bool(events.bounced[m]):
+                at = float(events.bounce_time[m])
+                found.append((at, self._bounce(m, events.bounce_pos[m], time + at)))
+            if bool(events.hit[m]):
+                at, side = float(events.hit_time[m]), int(holder[m])
+                beyond = (float(events.hit_pos[m, 0]) > 0.0) != (side == 1)
+                found.append((at, Hit(side, beyond, time + at)))
+            for _, event in sorted(found, key=lambda pair: pair[0]):
+                where = events.bounce_pos[m] if isinstance(event, Bounce) else events.hit_pos[m]
+                self._apply(m, event, where, before.vel[m], bool(events.frame[m]))
+
+    def _bounce(self, m: int, pos: Tensor, time: float) -> Bounce:
+        side = int(pos[0] > 0.0)
+        half = "far" if side else "near"
+        inside = bool(in_singles_court(pos, half, margin=BALL_RADIUS))
+        rally = self.rallies[m]
+        boxes: tuple[Box, Box] = ("ad", "deuce") if rally and rally.box == "ad" else ("deuce", "ad")
+        box = next((b for b in boxes if bool(in_service_box(pos, half, b, margin=BALL_RADIUS))), None)
+        return Bounce(side, inside, box, time)
+
+    def _apply(
+        self,
+        m: int,
+        event: Event,
+        where: Tensor | None = None,
+        came: Tensor | None = None,
+        frame: bool = False,
+        kind: str = "",
+    ) -> None:
+        """Take an event to the rules, and note what came of it."""
+        rally, point = self.rallies[m], self._point[m]
+        if rally is None or point is None or rally.over:
+            return
+        new = self.rallies[m] = rally.after(event)
+        self._quiet[m] = 0
+        last = point.shots[-1]
+        if isinstance(event, Bounce) and where is not None and math.isnan(last.landing[0]):
+            last.landing = (float(where[0]), float(where[1]))
+            last.good = new.landed
+        if new.strokes > rally.strokes and isinstance(event, Hit):
+            last.good = True
+            vel = self.balls.state.vel[m]
+            point.shots.append(
+                Shot(
+                    side=event.side,
+                    kind=kind or self._stroke(m, event.side, where),
+                    speed_out=float(torch.linalg.vector_norm(vel)),
+                    speed_in=math.nan if came is None else float(torch.linalg.vector_norm(came)),
+                    volley=not rally.landed,
+                    frame=frame,
+                )
+            )
+            self._send_to(m, new.receiver)
+        if new.over:
+            self.receiver[m] = -1
+
+    def _stroke(self, m: int, side: int, where: Tensor | None) -> str:
+        """Forehand if the ball is struck on the right of the pelvis."""
+        robots = self.robots[side]
+        if robots is None or where is None:
+            return "return"
+        left = float(turned(where[None], side)[0, 1]) - float(robots.engine.qpos[m, 1])
+        return "backhand" if left > 0.0 else "forehand"
+
+    def _send_to(self, m: int, side: int) -> None:
+        """The ball is the side's to play, with a new target."""
+        self.receiver[m] = side
+        task = self.config.task
+        low = torch.tensor([task.target_x[0], task.target_y[0]])
+        high = torch.tensor([task.target_x[1], task.target_y[1]])
+        self.target[side, m] = low + (high - low) * torch.rand(2, generator=self._targets[m])
+
+    def _check_robots(self) -> None:
+        down = [None if robots is None else robots.check_falls() & ~self.finished for robots in self.robots]
+        for m in range(self.num):
+            fell = [side for side in (0, 1) if (mask := down[side]) is not None and bool(mask[m])]
+            # If both fall at once, who has to play the ball loses: neither side is favoured.
+            for side in sorted(fell, key=lambda side: side != int(self.receiver[m])):
+                self.record.falls[side] += 1
+                self._apply(m, Fall(side, self.time))
+
+    def _play_returners(self) -> None:
+        for side, player in enumerate(self.returners):
+            if player is None:
+                continue
+            for m in (self.playing & (self.receiver == side)).nonzero().squeeze(1).tolist():
+                row = torch.tensor([m])
+                rally = self.rallies[m]
+                ball = self.balls.state.at(row)
+                seen = turned_ball(ball, side)
+                answer = player.play(m, seen, rally is not None and rally.landed, self.balls.params.at(row))
+                if answer is not None:
+                    leaving = turned_ball(answer, side)
+                    self.balls.reset(row, leaving.pos, leaving.vel, leaving.spin)
+                    beyond = float(answer.pos[0, 0]) > 0.0
+                    self._apply(m, Hit(side, beyond, self.time), ball.pos[0], ball.vel[0], kind="return")
+
+    def _check_balls(self) -> None:
+        """Balls that roll, or that nothing happens to, and rallies without end."""
+        self._quiet += 1
+        idle = self._quiet > round(self.config.idle / self.config.task.control_dt)
+        for m in (self.playing & (self.balls.rolling | idle)).nonzero().squeeze(1).tolist():
+            self._apply(m, Dead(self.time))
+        for m in self.playing.nonzero().squeeze(1).tolist():
+            rally = self.rallies[m]
+            if rally is not None and rally.strokes >= self.config.max_strokes:
+                self._apply(m, Stop(self.time))
+
+    # Points
+
+    def _begin_points(self) -> None:
+        """Open the next rally where the pause is over; robots that fell or strayed are back at their start."""
+        self._wait -= 1
+        due = (self._wait == 0) & ~self.finished
+        if not bool(due.any()):
+            return
+        for robots in self.robots:
+            if robots is not None:
+                robots.place((due & robots.astray()).nonzero().squeeze(1))
+        for m in due.nonzero().squeeze(1).tolist():
+            self._open(m)
+
+    def _open(self, m: int) -> None:
+        score, config = self.scores[m], self.config
+        opener = score.server if self._machine is None else self._machine
+        if config.opening == "serve":
+            launch = self._servers[m].draw(score.box)
+            # A serve is drawn in the server's frame, a feed in the receiver's.
+            ball = turned_ball(launch.ball, opener)
+            rally, kind = serve(opener, score.box, self._second[m], self.time), "serve"
+        else:
+            launch = self._feeder.draw(self._first + m)
+            ball = turned_ball(launch.ball, 1 - opener)
+            rally, kind = feed(opener), "feed"
+        row = torch.tensor([m])
+        self.balls.set_params(launch.params, row)
+        self.balls.reset(row, ball.pos, ball.vel, ball.spin)
+        speed = float(torch.linalg.vector_norm(ball.vel))
+        lets, faults = self._replays[m]
+        self._point[m] = Point(m, score.played, opener, [Shot(opener, kind, speed)], lets=lets, faults=faults)
+        self.rallies[m] = rally
+        self.playing[m] = True
+        self._quiet[m] = 0
+        self._began[m] = self.time
+        self._send_to(m, 1 - opener)
+
+    def _end_rally(self, m: int, rally: Rally) -> None:
+        verdict, point, config = rally.verdict, self._point[m], self.config
+        assert verdict is not None
+        assert point is not None
+        self.playing[m] = False
+        self.receiver[m] = -1
+        self._wait[m] = max(1, round(config.pause / config.task.control_dt))
+        lets, faults = self._replays[m]
+        if verdict.reason == "let" and lets < MAX_LETS:
+            self._replays[m] = (lets + 1, faults)
+            self.news.append((m, "Let"))
+            return
+        if verdict.reason == "fault":
+            self._replays[m], self._second[m] = (lets, faults + 1), True
+            self.news.append((m, "Fault"))
+            return
+        self._replays[m], self._second[m] = (0, 0), False
+        point.winner, point.reason = verdict.winner, verdict.reason if verdict.reason != "let" else "cut"
+        point.duration_s = self.time - self._began[m]
+        self.record.points.append(point)
+        score = self.scores[m].award(verdict.winner)
+        if not score.over and score.played >= config.max_points and config.scoring != "points":
+            score = score.stopped()
+        self.scores[m] = score
+        self.finished[m] = score.over
+        if score.over:
+            self.balls.active[m] = False
+        self.news.append((m, point.ending))
+
+
+def _pick(rackets: Sequence[RacketPose | None], holder: Tensor) -> RacketPose | None:
+    """The racket of the side `holder` (M,) of each match; None if no side has any."""
+    near, far = rackets
+    if near is None or far is None:
+        return near or far
+    far_side = holder == 1
+    return RacketPose(
+        torch.where(far_side[:, None], far.pos, near.pos),
+        torch.where(far_side[:, None, None], far.rot, near.rot),
+    )
