@@ -53,7 +53,7 @@ def refuse_outside(
         low, high: limits, allowed themselves.
         envs: (n,) environments of the values, to be named; default their indices.
     """
-    flat = torch.as_tensor(value).reshape(-1)
+    flat = (value if isinstance(value, Tensor) else torch.tensor(value, device="cpu")).reshape(-1)
     bad = ~((flat >= low) & (flat <= high))
     if bool(bad.any()):
         index = int(bad.nonzero()[0, 0])

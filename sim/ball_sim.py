@@ -109,7 +109,7 @@ class BallSim:
         self.params = (params or BallParams()).expand(num_envs, device, dtype)
         self.racket = (racket or Racket.from_specs()).expand(num_envs, device, dtype)
         self._air = aero(self.params, self.state.pos)
-        self._radius = torch.as_tensor(self.params.radius)
+        self._radius = torch.as_tensor(self.params.radius, device=device)
         self._refractory = torch.zeros(num_envs, device=device, dtype=dtype)
         self._any_rolling = False
         self._events_set = False
@@ -155,7 +155,7 @@ class BallSim:
                 )
             bad = ~torch.isfinite(value).all(dim=-1)
             if bool(bad.any()):
-                env = int(torch.as_tensor(ids)[bad][0])
+                env = int(ids[bad][0])
                 raise ValueError(f"ball {name} in environment {env} is not finite: {value[bad][0].tolist()}")
         radius = self._radius[ids]
         self.recovered.overlap[ids] += (radius - pos[:, 2] > OVERLAP).to(torch.int32)
@@ -201,7 +201,7 @@ class BallSim:
         if self._events_set:
             self.events.clear()
             self._events_set = False
-        h = self.active * dt
+        h = self.active.to(self.dtype) * dt
         live = self.state
         new = BallState(*fly_midpoint(live.pos, live.vel, live.spin, self._air, h))
         # A sum is finite only if all its parts are, and is one pass over the memory.
@@ -399,7 +399,9 @@ class BallSim:
         normal = (rot * local_normal.unsqueeze(-2)).sum(-1)
         contact = ball.pos - distance.unsqueeze(-1) * normal
         e = torch.where(
-            strings, torch.as_tensor(racket.restitution), torch.as_tensor(racket.frame_restitution)
+            strings,
+            torch.as_tensor(racket.restitution, device=self.device),
+            torch.as_tensor(racket.frame_restitution, device=self.device),
         )
         vel, ang = motion[2] / dt, motion[3] / dt
         result = impact(ball.vel, ball.spin, normal, contact, centre, rot, vel, ang, racket, params, e)
@@ -413,7 +415,7 @@ class BallSim:
         events.impulse[where] += result.impulse[struck]
         self._events_set = True
         # A ball found inside the racket (an overlap at reset) is put on its surface.
-        depth = (torch.as_tensor(params.radius) - distance).clamp(min=0.0)
+        depth = (torch.as_tensor(params.radius, device=self.device) - distance).clamp(min=0.0)
         self.recovered.overlap[ids] += (struck & (depth > OVERLAP)).to(torch.int32)
         pos = ball.pos + depth.unsqueeze(-1) * normal
         return _choose(mask, BallState(pos, result.vel, result.spin), ball), struck

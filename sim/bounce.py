@@ -138,13 +138,18 @@ def measured_pace(params: BallParams) -> Tensor:
     stops sliding, and the test finds less friction, and so a higher rating, than `pace_rating` of the surface.
     """
     speed, angle = PACE_TEST
-    like = torch.as_tensor(params.friction, dtype=torch.float64)
+    given = params.friction
+    like = (
+        given.double()
+        if isinstance(given, Tensor)
+        else torch.tensor(given, dtype=torch.float64, device="cpu")
+    )
     vx = torch.full_like(like, speed * math.cos(angle))
     vz = torch.full_like(like, -speed * math.sin(angle))
     zero = torch.zeros_like(like)
     after, _ = bounce(by_component(vx, zero, vz), by_component(zero, zero, zero), params)
     friction = (vx - after[..., 0]) / (after[..., 2] - vz)
-    return torch.as_tensor(pace_rating(friction, -after[..., 2] / vz))
+    return 100 * (1 - friction) + 150 * (0.81 + after[..., 2] / vz)
 
 
 @dataclass(frozen=True)
