@@ -192,14 +192,15 @@ class ReturnTask:
         self.resolved = torch.zeros(n, dtype=torch.int64)
         self.resolved_miss = torch.full((n,), math.nan)
         self.fallen = torch.zeros(n, dtype=torch.bool)
-        self.racket_vel = torch.zeros(n, 3, dtype=torch.float64)
+        self.racket_vel = torch.zeros_like(engine.racket_pos)
         self.record = BallRecord()
         self.falls = 0
         self._launch_interval = round(config.ball_interval / config.control_dt)
         self._linger = round(LINGER / config.control_dt)
         self._decided = torch.zeros(shape, dtype=torch.int64)  # control steps since the outcome
         self._pushed = torch.zeros(n, dtype=torch.bool)  # a ball's impulse awaits the next physics step
-        self._racket_speed = torch.zeros(n, dtype=torch.float64)
+        self._racket_speed = torch.zeros_like(engine.racket_pos[:, 0])
+        self._partial_steps = getattr(engine, "partial_steps", True)
         self.reset(self._env)
 
     # Robots
@@ -317,10 +318,10 @@ class ReturnTask:
         """Robots and balls, one physics step after the other.
 
         Robots that no ball can reach within the period take it in one call, which is cheaper than step by
-        step and comes to the same.
+        step and comes to the same; but not where the engine always steps them all.
         """
         engine, substeps = self.engine, self.substeps
-        near = self._reachable() if substeps > 1 else None
+        near = self._reachable() if substeps > 1 and self._partial_steps else None
         ids = None if near is None or bool(near.all()) else near.nonzero().squeeze(1)
         before = engine.racket_pos.clone()
         start = _poses(before, engine.racket_rot)

@@ -1,5 +1,8 @@
 """The engine's contract."""
 
+import importlib
+import sys
+
 import mujoco
 import numpy as np
 import pytest
@@ -97,3 +100,32 @@ def test_push_turns_about_the_rackets_centre_of_mass(engine):
     pushes = torch.from_numpy(engine.batch.bind("xfrc_applied"))[1].abs().amax(0)
     assert pushes[1] == pytest.approx(1.0 / engine.timestep)
     assert pushes[3:].max() < 1e-6
+
+
+def test_a_push_waits_for_its_robot():
+    """Also when others are stepped first."""
+    results = []
+    for first in (None, torch.tensor([0])):
+        engine = CpuEngine(3, threads=1)
+        stand(engine)
+        engine.push_racket(torch.tensor([1]), torch.tensor([[0.0, 0.0, 2.0]]), engine.racket_pos[1:2])
+        if first is not None:
+            engine.step(first)
+        engine.step(torch.tensor([1]))
+        engine.step(torch.tensor([1]))
+        results.append(engine.qvel[1].clone())
+    assert torch.equal(*results)
+
+
+def test_a_state_that_is_not_finite_is_refused(engine):
+    qpos, qvel = (part.expand(2, -1).clone() for part in ready_state(START))
+    qvel[1, 30] = float("inf")
+    with pytest.raises(ValueError, match=r"qvel\[30\] of environment 2 is inf"):
+        engine.reset(torch.tensor([0, 2]), qpos, qvel)
+
+
+def test_an_engine_that_is_not_installed_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mujoco_warp", None)
+    monkeypatch.delitem(sys.modules, "sim.warp_engine", raising=False)
+    with pytest.raises(ImportError, match=r"humanoid-rally\[gpu\]"):
+        importlib.import_module("sim.warp_engine")
