@@ -10,7 +10,8 @@ Prints a table and writes bench.json:
 | ball_steps_per_s | 5 ms steps of one ball a second, rackets and all, all cores |
 | ball_share_of_step | share of balls, observations and rewards in an environment's step, as above |
 | ball_vs_mujoco_ratio | simulated ball seconds a second over those of MuJoCo's own contact at 0.25 ms |
-| engine_steps_per_s | physics steps of one robot a second, all cores; null where an engine is not installed |
+| engine_steps_per_s | physics steps of one robot a second, `cpu` on all cores, `warp`; null if not installed |
+| warp | what `engine_steps_per_s.warp` was taken on: device, robots; null if not installed |
 | env_steps_per_s | control steps of one robot a second, all cores; `num_envs`, `env_vs_bare_physics` |
 """
 
@@ -30,7 +31,13 @@ import torch
 from humanoid.files import atomic_write
 from mocap.benchmark import benchmark_retarget
 from sim.ball_bench import benchmark_ball
-from sim.env_bench import EnvSpeed, benchmark_ball_vs_mujoco, benchmark_engine, benchmark_env
+from sim.env_bench import (
+    EnvSpeed,
+    benchmark_ball_vs_mujoco,
+    benchmark_engine,
+    benchmark_env,
+    benchmark_warp,
+)
 
 
 def machine() -> dict[str, Any]:
@@ -74,13 +81,15 @@ def run(small: bool = False) -> dict[str, Any]:
         balls = benchmark_ball(256, 4) if small else benchmark_ball()
         ratio = benchmark_ball_vs_mujoco(16, 0.05) if small else benchmark_ball_vs_mujoco()
         engine = benchmark_engine(16, 8) if small else benchmark_engine(1024)
+        warp = benchmark_warp(16, 8) if small else benchmark_warp(1024)
     torch.set_num_threads(threads)
     result |= {
         "env_vs_bare_physics": core.ratio,
         "ball_steps_per_s": balls,
         "ball_share_of_step": core.ball_s / core.env_s,
         "ball_vs_mujoco_ratio": ratio,
-        "engine_steps_per_s": {"cpu": engine, "warp": None},
+        "engine_steps_per_s": {"cpu": engine, "warp": warp and warp["steps_per_s"]},
+        "warp": warp and {"device": warp["device"], "num_envs": warp["num_envs"]},
         "env_steps_per_s": {
             "steps_per_s": every.num_envs / every.env_s,
             "num_envs": every.num_envs,
@@ -114,6 +123,13 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"  {label:<42}{result[key]:>14{form}}{wanted}")
     env = result["env_steps_per_s"]
     lines.append(f"  {'physics steps a second, all cores':<42}{result['engine_steps_per_s']['cpu']:>14,.0f}")
+    warp = result["warp"]
+    lines.append(
+        "  MuJoCo Warp is not installed (extra gpu)"
+        if warp is None
+        else f"  {'the same by MuJoCo Warp':<42}{result['engine_steps_per_s']['warp']:>14,.0f}"
+        f"   on {warp['device']}, {warp['num_envs']} robots"
+    )
     lines.append(
         f"  {'environment steps a second, all cores':<42}{env['steps_per_s']:>14,.0f}"
         f"   {env['env_vs_bare_physics']:.1%} of bare physics, {env['num_envs']} robots"

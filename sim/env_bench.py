@@ -1,7 +1,13 @@
-"""How much of a bare physics step's speed is left to the ball-return environment, and other clockings."""
+"""How much of a bare physics step's speed is left to the ball-return environment, and other clockings.
+
+``python -m sim.env_bench --engine warp --num-envs 1024 4096`` clocks a physics engine at several batch sizes.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +17,7 @@ import torch
 
 from humanoid.model import build_model
 from sim.ball_sim import BallSim
-from sim.engine import CpuEngine, Engine
+from sim.engine import BatchEngine, CpuEngine, Engine
 from sim.launcher import Launcher
 from sim.return_episodes import RECYCLE, ReturnEpisodes
 from sim.return_task import ReturnConfig, ready_state
@@ -133,17 +139,68 @@ class _Clock:
         return timed
 
 
-def benchmark_engine(num_envs: int = 512, steps: int = 40, threads: int = 0) -> float:
-    """Physics steps of one robot a second, `CpuEngine.advance` of all robots standing."""
-    engine = CpuEngine(num_envs, build_model(timestep=0.005), threads)
-    qpos, qvel = ready_state((0.0, 0.0))
-    everyone = torch.arange(num_envs)
+ENGINES = ("cpu", "warp")
+
+
+def make_engine(kind: str, num_envs: int, device: str | None = None, threads: int = 0) -> BatchEngine:
+    """An engine of robots at the task's physics step.
+
+    Args:
+        kind: one of `ENGINES`.
+        num_envs: robots.
+        device: of "warp": "cuda", "cpu", default a GPU if there is one.
+        threads: of "cpu", 0 for all cores.
+
+    Raises:
+        ImportError: the engine is not installed; names the extra.
+        ValueError: no such engine or device.
+    """
+    model = build_model(timestep=ReturnConfig().timestep)
+    if kind == "cpu":
+        return CpuEngine(num_envs, model, threads)
+    if kind == "warp":
+        from sim.warp_engine import WarpEngine
+
+        return WarpEngine(num_envs, model, device)
+    raise ValueError(f"engine {kind!r}: choose one of {', '.join(ENGINES)}")
+
+
+def benchmark_engine(
+    num_envs: int = 512, steps: int = 40, threads: int = 0, kind: str = "cpu", device: str | None = None
+) -> float:
+    """Physics steps of one robot a second: `Engine.advance` of all robots, standing, four steps a call.
+
+    Compiling kernels and recording graphs come before the clock starts. Arguments as in `make_engine`.
+    """
+    engine = make_engine(kind, num_envs, device, threads)
+    qpos, qvel = (part.to(engine.device) for part in ready_state((0.0, 0.0)))
+    everyone = torch.arange(num_envs, device=engine.device)
     engine.reset(everyone, qpos.expand(num_envs, -1), qvel.expand(num_envs, -1))
     engine.advance(4)
+    _wait(engine)
     begin = time.perf_counter()
     for _ in range(steps // 4):
         engine.advance(4)
+    _wait(engine)
     return num_envs * 4 * (steps // 4) / (time.perf_counter() - begin)
+
+
+def benchmark_warp(num_envs: int = 1024, steps: int = 40) -> dict[str, float | str] | None:
+    """`benchmark_engine` of MuJoCo Warp where it runs best here: `steps_per_s`, `num_envs`, `device`; None where
+    it is not installed."""
+    try:
+        from sim import warp_engine  # noqa: F401
+    except ImportError:
+        return None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    speed = benchmark_engine(num_envs, steps, kind="warp", device=device)
+    return {"steps_per_s": speed, "num_envs": num_envs, "device": device}
+
+
+def _wait(engine: Engine) -> None:
+    """Until a GPU has done what it was told to do."""
+    if engine.device.type == "cuda":
+        torch.cuda.synchronize(engine.device)
 
 
 _BALL_MODEL = """
@@ -190,3 +247,34 @@ def benchmark_ball_vs_mujoco(batch: int = 1024, seconds: float = 0.25) -> float:
     for _ in range(round(10 * seconds / 0.005)):
         balls.step(0.005)
     return theirs / ((time.perf_counter() - begin) / 10)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Clock one engine at several batch sizes; prints a table, or JSON with ``--json``."""
+    parser = argparse.ArgumentParser(description="Physics steps of one robot a second.")
+    parser.add_argument("--engine", choices=ENGINES, default="cpu")
+    parser.add_argument("--num-envs", type=int, nargs="+", default=[256, 1024, 4096], help="batch sizes")
+    parser.add_argument("--steps", type=int, default=200, help="physics steps clocked, a multiple of four")
+    parser.add_argument("--device", help='of the warp engine: "cuda" or "cpu" (a GPU if there is one)')
+    parser.add_argument("--threads", type=int, default=0, help="of the cpu engine (all cores)")
+    parser.add_argument("--json", action="store_true", help="print a list of records")
+    options = parser.parse_args(arguments)
+    if min(options.num_envs) < 1 or options.steps < 4:
+        parser.error("--num-envs needs at least 1 and --steps at least 4")
+    rows = []
+    for num_envs in options.num_envs:
+        try:
+            speed = benchmark_engine(num_envs, options.steps, options.threads, options.engine, options.device)
+        except (ImportError, ValueError) as error:
+            print(error, file=sys.stderr)
+            return 1
+        rows.append({"engine": options.engine, "num_envs": num_envs, "steps_per_s": round(speed)})
+        if not options.json:
+            print(f"{options.engine:>6} {num_envs:>8} robots {speed:>14,.0f} steps/s", flush=True)
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -72,17 +72,17 @@ class WarpEngine:
         device: str | torch.device | None = None,
         graph: bool = True,
     ) -> None:
-        if model is None:
-            model = build_model()
-        self.model = model
+        self.model = build_model() if model is None else model
         self.num_envs = num_envs
-        self.timestep = float(model.opt.timestep)
+        self.timestep = float(self.model.opt.timestep)
         self.device, self._warp = _device(device)
         self._graph = graph and (self._warp.is_cpu or wp.is_mempool_enabled(self._warp))
-        contacts, rows, nonzeros = capacity(model)
+        contacts, rows, nonzeros = capacity(self.model)
         with wp.ScopedDevice(self._warp):
-            self._m = mjw.put_model(model)
-            self._d = mjw.make_data(model, nworld=num_envs, nconmax=contacts, njmax=rows, njmax_nnz=nonzeros)
+            self._m = mjw.put_model(self.model)
+            self._d = mjw.make_data(
+                self.model, nworld=num_envs, nconmax=contacts, njmax=rows, njmax_nnz=nonzeros
+            )
             if self._warp.is_cuda and not wp.is_conditional_graph_supported():
                 self._m.opt.graph_conditional = False  # CUDA before 12.4
         # Stopping at the model's iteration limits is meant; MuJoCo says nothing about it either.
@@ -95,9 +95,9 @@ class WarpEngine:
             self._warmstart, self._time = _view(data.qacc_warmstart), _view(data.time)
             self._pushes = _view(data.xfrc_applied)
             sites, rotations = _view(data.site_xpos), _view(data.site_xmat)
-        racket = model.site(SITE).id
-        feet = [model.site(name).id for name in ("left_foot", "right_foot")]
-        self._racket_body = int(model.site_bodyid[racket])
+        racket = self.model.site(SITE).id
+        feet = [self.model.site(name).id for name in ("left_foot", "right_foot")]
+        self._racket_body = int(self.model.site_bodyid[racket])
         self.racket_pos = sites[:, racket]
         self.racket_rot = rotations[:, racket]
         self.foot_pos = sites[:, feet[0] : feet[1] + 1 : feet[1] - feet[0]]
@@ -107,8 +107,8 @@ class WarpEngine:
         self._all = (self.qpos, self.qvel, self.ctrl, self._warmstart, self._time, self._pushes)
         self._pushed = False
         everyone = torch.arange(num_envs, device=self.device)
-        start = torch.as_tensor(model.qpos0.copy(), device=self.device).expand(num_envs, -1)
-        self.reset(everyone, start, torch.zeros(num_envs, model.nv, device=self.device))
+        start = torch.as_tensor(self.model.qpos0.copy(), device=self.device).expand(num_envs, -1)
+        self.reset(everyone, start, torch.zeros(num_envs, self.model.nv, device=self.device))
 
     def step(self, ids: Tensor | None = None) -> None:
         """See `Engine.step`."""
