@@ -410,7 +410,10 @@ class BallSim:
         events = self.events
         events.hit[where] = True
         events.frame[where] = ~strings[struck]
-        events.hit_pos[where] = contact[struck]
+        # The ball's own surface, which the contact meets but for the error of the search: with it the angular
+        # momentum that the racket receives is the ball's loss to rounding.
+        surface = ball.pos - torch.as_tensor(params.radius, device=self.device).unsqueeze(-1) * normal
+        events.hit_pos[where] = surface[struck]
         events.hit_time[where] = time[struck]
         events.impulse[where] += result.impulse[struck]
         self._events_set = True

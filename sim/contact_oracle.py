@@ -69,7 +69,12 @@ def court_impact(vel: np.ndarray, spin: np.ndarray, params: BallParams, dwell: f
     Args:
         params: ball and court as numbers. Restitution at 7.1 m/s is taken at any speed.
         dwell: wanted duration, s.
+
+    Raises:
+        ValueError: the ball does not come down.
     """
+    if not vel[2] < 0:
+        raise ValueError(f"vel = {list(vel)} m/s: a ball that meets the court comes down")
     model = _court_model(_numbers(params), dwell)
     touch = np.array([0.0, 0.0, float(params.radius)])
     return _mean([_play(model, touch, vel, spin, None, phase) for phase in PHASES])

@@ -101,6 +101,58 @@ def test_error_shrinks_with_the_rules_order(shots, rule, order):
     assert math.log2(error(0.2) / error(0.1)) > order - 0.6
 
 
+def flight_at_100_khz(vel, spin, params, duration):
+    """End of a flight (3,) by the midpoint rule with steps of 1e-5 s, in plain numbers and straight from the
+    formulas: gravity, drag, lift along ω × v with C_L = 1 / (2 + v / (r ω⊥)), spin decaying step by step."""
+    area = math.pi * params.radius**2
+    half = 0.5 * params.air_density * area / params.mass
+    h, radius, drag = 1e-5, params.radius, params.drag_coefficient
+    x, y, z = 0.0, 0.0, 0.0
+    u, v, w = vel
+    p, q, r = spin
+    decay = math.exp(-0.5 * h / params.spin_decay)
+
+    def force(u, v, w, p, q, r):
+        speed = math.sqrt(u * u + v * v + w * w)
+        cx, cy, cz = q * w - r * v, r * u - p * w, p * v - q * u
+        length = math.sqrt(cx * cx + cy * cy + cz * cz)
+        across = length / speed
+        lift = half * speed * speed / (2 + speed / (radius * across)) / length if across > 0 else 0.0
+        d = half * drag * speed
+        return lift * cx - d * u, lift * cy - d * v, lift * cz - d * w - GRAVITY
+
+    for _ in range(round(duration / h)):
+        a, b, c = force(u, v, w, p, q, r)
+        mu, mv, mw = u + 0.5 * h * a, v + 0.5 * h * b, w + 0.5 * h * c
+        p, q, r = p * decay, q * decay, r * decay
+        a, b, c = force(mu, mv, mw, p, q, r)
+        p, q, r = p * decay, q * decay, r * decay
+        x, y, z = x + h * mu, y + h * mv, z + h * mw
+        u, v, w = u + h * a, v + h * b, w + h * c
+    return x, y, z
+
+
+@pytest.mark.parametrize(
+    ("vel", "rpm"),
+    [
+        ((5.0, 0.0, 0.0), (0.0, -5000.0, 0.0)),
+        ((40.0, 10.0, 28.0), (3000.0, -3500.0, 2000.0)),
+        ((-30.0, 0.0, 40.0), (-3000.0, 0.0, 4000.0)),  # about the flight's first direction
+    ],
+)
+def test_two_seconds_of_flight_are_those_of_a_100_khz_integration_to_a_tenth_of_a_millimetre(vel, rpm):
+    spin = tuple(w * RPM for w in rpm)
+    truth = torch.tensor([flight_at_100_khz(vel, spin, BallParams(), 2.0)], dtype=F64)
+    start = torch.zeros(1, 3, dtype=F64)
+    args = (torch.tensor([vel], dtype=F64), torch.tensor([spin], dtype=F64))
+    end, _, _ = fly_for(fly_midpoint, BallParams(), start, *args, 2.0, 0.005)
+    assert (end - truth).norm() < 1e-4
+    single, _, _ = fly_for(
+        fly_midpoint, BallParams(), start.float(), *(value.float() for value in args), 2.0, 0.005
+    )
+    assert (single - truth).norm() < 5e-4
+
+
 def test_in_vacuum_the_flight_is_the_parabola():
     vacuum = BallParams(air_density=0.0)
     pos, vel, spin = (torch.as_tensor(value) for value in random_shots(20))
@@ -211,11 +263,30 @@ def test_parameters_are_per_environment():
         (BallParams(restitution=torch.tensor([1.2, 0.7])), "restitution = 1.2 in environment 0"),
         (BallParams(friction=torch.tensor([0.5, math.nan])), "friction = nan in environment 1"),
         (BallParams(radius=torch.ones(3)), r"radius: shape \(3,\)"),
+        (BallParams(mass=math.inf), "mass = inf in environment 0"),
+        (BallParams(drag_coefficient=-0.1), "drag_coefficient = -0.1"),
+        (BallParams(radius=torch.tensor([0.03, 0.0])), "radius = 0 in environment 1"),
+        (BallParams(spin_decay=0.0), "spin_decay = 0"),
+        (BallParams(air_density=math.nan), "air_density = nan"),
+        (BallParams(inertia_factor=2.0), "inertia_factor = 2"),
+        (BallParams(grip_restitution=1.5), "grip_restitution = 1.5"),
+        (BallParams(lift_scale=-1.0), "lift_scale = -1"),
     ],
 )
 def test_absurd_parameters_are_named(params, message):
     with pytest.raises(ValueError, match=message):
         params.expand(2)
+
+
+def test_a_named_environment_is_the_callers():
+    with pytest.raises(ValueError, match="mass = -1 in environment 7"):
+        BallParams(mass=torch.tensor([0.058, -1.0])).expand(2, envs=torch.tensor([3, 7]))
+
+
+def test_a_spin_that_never_decays_is_allowed():
+    start = torch.tensor([[0.0, 100.0, 0.0]], dtype=F64)
+    _, _, spin = fly_for(fly_midpoint, BallParams(spin_decay=math.inf), start, start, start, 0.5, 0.005)
+    assert torch.equal(spin, start)
 
 
 def test_a_state_is_picked_by_index():

@@ -3,11 +3,19 @@
 import itertools
 import math
 
+import mujoco
+import numpy as np
 import pytest
 import torch
 
-from sim.ball import GRAVITY, BallParams
+from sim.aim import plan_return
+from sim.ball import GRAVITY, BallParams, BallState
 from sim.ball_sim import BallSim, RacketPose
+from sim.bounce import bounce
+from sim.court import NET_CENTRE_HEIGHT
+from sim.launcher import Launcher
+from sim.predict import predict
+from sim.reach import reachable_returns
 from sim.stringbed import SEMI_LONG, SEMI_SHORT, Racket, apply, rotation_matrix
 from sim.sweep import pose_at, rotation_vector, string_bed_contact, turned
 
@@ -359,6 +367,250 @@ def test_nothing_becomes_nan_or_leaves_through_the_floor(dtype):
     for value in (sim.state.pos, sim.state.vel, sim.state.spin):
         assert torch.isfinite(value).all()
     assert sim.state.pos[:, 2].min() > 0.0335 - 0.05
+
+
+def test_a_ball_smashed_into_the_ground_is_hit_before_it_bounces_in_one_step():
+    sim = one_ball((-5.0, 0.0, 0.05), (0.0, 0.0, 5.0))
+    start = RacketPose(torch.tensor([[-5.0, 0.0, 0.09]], dtype=F64), torch.eye(3, dtype=F64)[None])
+    end = RacketPose(start.pos - torch.tensor([[0.0, 0.0, 0.05]], dtype=F64), start.rot)
+    events = sim.step(0.005, start, end)
+    assert events.hit.item()
+    assert events.bounced.item()
+    assert 0 < events.hit_time.item() < events.bounce_time.item() < 0.005
+    assert sim.unresolved.item() == 0
+
+
+def test_a_bounce_and_the_net_in_one_step_happen_in_order():
+    """Down onto the court 5 cm before the net at 40 m/s, up and on into the mesh."""
+    sim = one_ball((-0.13, 0.0, 0.0335 + 0.03), (30.0, 0.0, -25.0))
+    events = sim.step(0.005)
+    assert events.bounced.item()
+    assert events.net.item()
+    assert events.bounce_pos[0, 0] < events.net_pos[0, 0] < 0
+    assert events.net_pos[0, 2] > events.bounce_pos[0, 2]
+    assert sim.state.pos[0, 0] < 0
+
+
+def test_the_net_and_then_the_racket_in_one_step_happen_in_order():
+    """A let cord into a racket held close behind the net."""
+    sim = one_ball((0.1, 0.0, NET_CENTRE_HEIGHT + 0.03), (-40.0, 0.0, 0.0))
+    pose = still((-0.08, 0.0, NET_CENTRE_HEIGHT + 0.1))
+    events = sim.step(0.005, pose, pose)
+    assert events.net.item()
+    assert events.hit.item()
+    assert events.net_pos[0, 0] > events.hit_pos[0, 0]
+    assert sim.unresolved.item() == 0
+
+
+@pytest.mark.parametrize("face", [1.0, -1.0])
+def test_a_ball_beside_the_strings_hits_the_frame_and_beyond_it_nothing(face):
+    """Straight at the plane of the face, centre 1 cm outside the strings, then a ball's radius and 3 mm."""
+    for axis, semi in ((1, SEMI_LONG), (2, SEMI_SHORT)):
+        for beyond, frame in ((-0.01, False), (0.01, True), (0.0335 + 0.003, None)):
+            pose = RacketPose(torch.tensor([[-11.0, 0.0, 1.5]], dtype=F64), still((0.0, 0.0, 0.0)).rot)
+            along = pose.rot[0, :, axis - 1]
+            spot = (
+                pose.pos[0] + (semi + beyond) * along + face * 0.1 * torch.tensor([1.0, 0.0, 0.0], dtype=F64)
+            )
+            sim = one_ball(spot.tolist(), (-face * 30.0, 0.0, 0.0))
+            events = sim.step(0.005, pose, pose)
+            assert events.hit.item() == (frame is not None)
+            assert events.frame.item() == bool(frame)
+            if frame:
+                # The frame throws it outward.
+                assert (sim.state.vel[0] @ along).item() > 1
+
+
+def test_what_a_racket_receives_is_what_the_ball_lost_to_1e_9():
+    """Ball and free racket in space: linear momentum and angular momentum about the origin, through `BallSim`'s
+    events alone, as an engine gets them."""
+    params = BallParams(air_density=0.0, spin_decay=math.inf)
+    pose = still((-11.0, 0.0, 1.0))
+    pos, vel, spin = (-10.9, 0.04, 1.07), (-25.0, 3.0, -4.0), (50.0, 200.0, -100.0)
+    sim = one_ball(pos, vel, spin, params)
+    events = sim.step(0.005, pose, pose)
+    assert events.hit.item()
+    pos, vel, spin = (torch.tensor([value], dtype=F64) for value in (pos, vel, spin))
+    fall = torch.tensor([[0.0, 0.0, -GRAVITY]], dtype=F64)
+    t = events.hit_time[:, None]
+    before, after = vel + fall * t, sim.state.vel - fall * (0.005 - t)
+    centre = pos + vel * t + 0.5 * fall * t * t
+    mass, inertia = sim.params.mass[:, None], sim.params.inertia()[:, None]
+    torch.testing.assert_close(events.impulse, mass * (before - after), rtol=0, atol=1e-9)
+    lost = mass * torch.linalg.cross(centre, before - after) + inertia * (spin - sim.state.spin)
+    given = torch.linalg.cross(events.hit_pos, events.impulse)
+    torch.testing.assert_close(given, lost, rtol=0, atol=1e-9)
+    assert given.norm() > 1
+
+
+@pytest.mark.parametrize("beside", [0.0, 0.1])
+def test_a_free_racket_in_mujoco_takes_up_the_momentum_to_1e_9(beside):
+    """The engine's way: the impulse as a force at the contact point over one step, on a free body in space."""
+    racket = Racket.from_specs(dtype=F64)
+    inertia = racket.inertia.diagonal().tolist()
+    model = mujoco.MjModel.from_xml_string(f"""
+    <mujoco><option gravity="0 0 0" timestep="0.005"/><worldbody><body><freejoint/>
+      <inertial pos="{racket.com[0].item()} 0 0" mass="0.32" diaginertia="{inertia[0]} {inertia[1]} {inertia[2]}"/>
+    </body></worldbody></mujoco>""")
+    data = mujoco.MjData(model)
+    data.qpos[:3] = (-11.0, 0.0, 1.0)
+    mujoco.mj_forward(model, data)
+    pose = RacketPose(torch.tensor([[-11.0, 0.0, 1.0]], dtype=F64), torch.eye(3, dtype=F64)[None])
+    params = BallParams(air_density=0.0, spin_decay=math.inf)
+    sim = one_ball((-11.0 + beside, 0.05, 1.1), (4.0, 3.0, -25.0), (50.0, 200.0, -100.0), params, racket)
+    events = sim.step(0.005, pose, pose)
+    assert events.hit.item()
+    force = events.impulse[0].numpy() / 0.005
+    com = data.xipos[1].copy()
+    data.xfrc_applied[1, :3] = force
+    data.xfrc_applied[1, 3:] = np.cross(events.hit_pos[0].numpy() - com, force)
+    mujoco.mj_step(model, data)
+    # Velocities after the step, at the pose at which the force acted: frame and world are parallel there.
+    ang = data.qvel[3:6]
+    com_vel = data.qvel[:3] + np.cross(ang, np.array([racket.com[0].item(), 0.0, 0.0]))
+    impulse, point = events.impulse[0].numpy(), events.hit_pos[0].numpy()
+    assert np.abs(0.32 * com_vel - impulse).max() < 1e-9
+    about_origin = 0.32 * np.cross(com, com_vel) + np.array(inertia) * ang
+    assert np.abs(about_origin - np.cross(point, impulse)).max() < 1e-9
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_no_tensor_depends_on_torchs_default_device_or_dtype(dtype):
+    """Defaults set to a device without data and to the other dtype: any tensor made without saying where fails."""
+    n, here = 5, {"device": "cpu", "dtype": dtype}
+    state = [
+        torch.tensor([v], **here).repeat(n, 1)
+        for v in ([-10.95, 0.0, 0.6], [-20.0, 0.0, -30.0], [0.0, 50.0, 0.0])
+    ]
+    target = torch.tensor([[8.0, 0.0]], **here).repeat(n, 1)
+    rot = still((0.0, 0.0, 0.0)).rot.to(dtype).repeat(n, 1, 1)
+    centre = torch.tensor([[-11.0, 0.0, 0.5]], **here).repeat(n, 1)
+    ids = torch.arange(n)
+    other = F64 if dtype == torch.float32 else torch.float32
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(other)
+    try:
+        with torch.device("meta"):
+            sim = BallSim(n, **here)
+            sim.reset(ids, *state)
+            poses = RacketPose(centre, rot), RacketPose(centre + 0.02, rot)
+            hits = sum(int(sim.step(0.005, *poses).hit.sum()) for _ in range(30))
+            racket, params = Racket.from_specs(**here), BallParams()
+            ball = BallState(*state)
+            results = [
+                sim.state.pos,
+                sim.events.hit_pos,
+                predict(ball, params).pos,
+                bounce(ball.vel, ball.spin, params)[0],
+                plan_return(ball, target, racket, params)[0].vel,
+                reachable_returns(ball, racket, params, 12.0).racket_speed,
+            ]
+    finally:
+        torch.set_default_dtype(default)
+    assert hits > 0
+    assert {(str(value.device), value.dtype) for value in results} == {("cpu", dtype)}
+
+
+def test_a_state_that_is_not_a_number_is_put_to_rest_and_counted():
+    """A foreign hand writes NaN into one ball; another flies so fast that its state overflows."""
+    sim = BallSim(4)
+    pos = torch.tensor([[-5.0, 0.0, 1.0]]).repeat(4, 1)
+    vel = torch.tensor([[3.0, 0.0, 0.0]]).repeat(4, 1)
+    vel[2, 0] = 1e30
+    sim.reset(torch.arange(4), pos, vel)
+    alone = BallSim(1)
+    alone.reset(torch.tensor([0]), pos[:1], vel[:1])
+    sim.step(0.005)
+    alone.step(0.005)
+    sim.state.vel[1, 2] = math.nan
+    for _ in range(20):
+        sim.step(0.005)
+        alone.step(0.005)
+        for value in (sim.state.pos, sim.state.vel, sim.state.spin):
+            assert torch.isfinite(value).all()
+    assert sim.recovered.not_finite.tolist() == [0, 1, 1, 0]
+    assert sim.active.tolist() == [True, False, False, True]
+    assert torch.equal(sim.state.vel[1], torch.zeros(3))
+    assert sim.state.pos[1].tolist() == pytest.approx([-5.0 + 3 * 0.005, 0.0, 1.0], abs=1e-3)
+    torch.testing.assert_close(sim.state.pos[0], alone.state.pos[0], rtol=0, atol=0)
+    sim.reset(torch.tensor([1]), pos[:1], vel[:1])
+    sim.step(0.005)
+    assert sim.active[1]
+    assert sim.recovered.total() == 2
+
+
+def test_a_robot_that_exploded_neither_meets_a_ball_nor_stops_the_others():
+    """Environment 1's racket is not a number, while its ball bounces and environment 0's is struck."""
+    sim = BallSim(3, VACUUM, dtype=F64)
+    pos = torch.tensor([[-10.95, 0.0, 1.0], [-5.0, 0.0, 0.05], [-5.0, 0.0, 1.0]], dtype=F64)
+    vel = torch.tensor([[-10.0, 0.0, 0.0], [0.0, 0.0, -10.0], [0.0, 0.0, 0.0]], dtype=F64)
+    sim.reset(torch.arange(3), pos, vel)
+    pose = still((-11.0, 0.0, 1.0))
+    for broken in ("pos", "rot"):
+        poses = RacketPose(pose.pos.repeat(3, 1), pose.rot.repeat(3, 1, 1))
+        getattr(poses, broken)[1] = math.nan
+        events = sim.step(0.005, poses, poses)
+        if broken == "pos":
+            assert events.hit.tolist() == [True, False, False]
+            assert events.bounced.tolist() == [False, True, False]
+    assert torch.isfinite(sim.state.pos).all()
+    assert torch.isfinite(sim.state.vel).all()
+    assert sim.recovered.racket_pose[1] >= 1
+    assert sim.recovered.racket_pose[[0, 2]].sum() == 0
+    assert sim.recovered.not_finite.sum() == 0
+
+
+def test_a_ball_put_inside_racket_or_ground_is_moved_to_the_surface_and_counted():
+    sim = BallSim(3, VACUUM, dtype=F64)
+    # On the strings' front side but 2 cm too deep, falling in; buried in the court; and well placed.
+    pos = torch.tensor([[-11.0 + 0.0135, 0.0, 1.0], [-5.0, 0.0, -0.2], [-8.0, 0.0, 1.0]], dtype=F64)
+    vel = torch.tensor([[-5.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 0.0, 0.0]], dtype=F64)
+    sim.reset(torch.arange(3), pos, vel)
+    assert sim.state.pos[1, 2].item() == pytest.approx(0.0335)
+    one = still((-11.0, 0.0, 1.0))
+    poses = RacketPose(one.pos.repeat(3, 1), one.rot.repeat(3, 1, 1))
+    events = sim.step(0.005, poses, poses)
+    assert events.hit.tolist() == [True, False, False]
+    assert sim.state.pos[0, 0] > -11.0 + 0.0335 - 1e-9
+    assert sim.state.vel[0, 0] > 0
+    assert sim.recovered.overlap.tolist() == [1, 1, 0]
+    for _ in range(50):
+        sim.step(0.005, poses, poses)
+    assert sim.recovered.overlap.tolist() == [1, 1, 0]
+
+
+def test_play_needs_no_help():
+    """Rally launches that bounce and meet the middle of a swung racket: nothing to recover from."""
+    table = Launcher("rally").draw(128, torch.Generator().manual_seed(0))
+    sim = BallSim(128)
+    sim.reset(torch.arange(128), table.pos, table.vel, table.spin)
+    rot = still((0.0, 0.0, 0.0)).rot.float().repeat(128, 1, 1)
+    hits = 0
+    for i in range(500):
+        # A racket that follows the ball up and sideways and swings to and fro.
+        swing = [-11.2 + 0.3 * math.sin(12 * 0.005 * (i + k)) for k in (0, 1)]
+        y, z = sim.state.pos[:, 1], sim.state.pos[:, 2]
+        spots = [torch.stack((torch.full_like(y, x), y, z), dim=-1) for x in swing]
+        hits += int(sim.step(0.005, *(RacketPose(spot, rot) for spot in spots)).hit.sum())
+    assert hits > 100
+    assert sim.recovered.total() == 0
+    assert sim.unresolved.sum() == 0
+
+
+def test_bad_steps_and_shapes_are_refused_by_name():
+    sim = BallSim(2)
+    for dt in (0.0, -0.005, math.nan, math.inf):
+        with pytest.raises(ValueError, match="ball step dt"):
+            sim.step(dt)
+    pose = still((0.0, 0.0, 1.0))
+    with pytest.raises(ValueError, match=r"racket pose at the start: shapes \(1, 3\)"):
+        sim.step(0.005, pose, pose)
+    with pytest.raises(ValueError, match=r"ball vel: shape \(3,\)"):
+        sim.reset(torch.tensor([0]), torch.zeros(1, 3), torch.zeros(3))
+    with pytest.raises(ValueError, match="mass = -1 in environment 1"):
+        sim.set_params(BallParams(mass=-1.0), torch.tensor([1]))
+    with pytest.raises(ValueError, match=r"racket restitution = 1\.5 in environment 1"):
+        sim.set_racket(Racket.from_specs(restitution=1.5), torch.tensor([1]))
 
 
 def test_bad_resets_are_refused_by_name():
