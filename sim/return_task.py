@@ -124,7 +124,7 @@ class ReturnTask:
         num_envs: N.
         config: protocol.
         seed: of everything random.
-        engine: physics; default `CpuEngine`.
+        engine: physics, on the CPU; default `CpuEngine`.
         physics: true ball physics, see `Launcher.draw`.
         pool: number of launches drawn at once and shared out.
         recycle: how often a pool is shared out, in another order each time, before new launches are drawn.
@@ -159,6 +159,11 @@ class ReturnTask:
         if engine is None:
             model = build_model(timestep=config.timestep, friction=config.friction)
             engine = CpuEngine(num_envs, model, threads)
+        if engine.device.type != "cpu":
+            raise ValueError(
+                f"engine on {engine.device}: this task keeps balls and outcomes on the CPU; "
+                'give it an engine there, e.g. WarpEngine(num_envs, device="cpu")'
+            )
         self.engine = engine
         self.device = engine.device
         self.generator = torch.Generator().manual_seed(seed)
@@ -471,7 +476,8 @@ class ReturnTask:
         rows = self.slot * n + self._env
         seen = self.valid.unsqueeze(1)
         zero = torch.zeros(())
-        qpos, qvel = engine.qpos.float(), engine.qvel.float()
+        # Copies: of an engine in float32, `float()` would be the live tensors themselves.
+        qpos, qvel = (part.to(torch.float32, copy=True) for part in (engine.qpos, engine.qvel))
         return {
             "joint_pos": qpos[:, 7:],
             "joint_vel": qvel[:, 6:],

@@ -219,3 +219,18 @@ def test_the_ball_pushes_the_robot_as_on_the_cpu_engine():
     # The task's robots begin with soles at height zero, where rounding decides on the first touch.
     torch.testing.assert_close(ball, ball_cpu, atol=0.05, rtol=0)
     torch.testing.assert_close(robot, robot_cpu, atol=0.1 * float(robot_cpu.abs().max()), rtol=0)
+
+
+def test_what_a_player_sees_does_not_change_under_it():
+    """Observations are of their moment, though the engine's own tensors are float32 too."""
+    task = ReturnTask(1, engine=WarpEngine(1, MODEL, device="cpu"), threads=1, pool=16)
+    seen = {name: term.clone() for name, term in (terms := task.terms()).items()}
+    task.step(task.engine.ctrl + 0.1)
+    assert all(torch.equal(terms[name], seen[name]) for name in seen)
+
+
+def test_the_task_refuses_an_engine_it_cannot_play_on():
+    engine = CpuEngine(1, MODEL, threads=1)
+    engine.device = torch.device("cuda")
+    with pytest.raises(ValueError, match="engine on cuda: this task keeps balls"):
+        ReturnTask(1, engine=engine, pool=16)
