@@ -28,9 +28,8 @@ def velocities(root_pos: np.ndarray, root_quat: np.ndarray, joint_pos: np.ndarra
     for t in range(frames):
         before, after = max(t - 1, 0), min(t + 1, frames - 1)
         v[t] = pin.difference(model, q[before], q[after]) * fps / (after - before)
-        # The difference lives in the frame of q[before]; express the root part in the frame of q[t].
-        turn = _rotation(q[t]).T @ _rotation(q[before])
-        v[t, :3], v[t, 3:6] = turn @ v[t, :3], turn @ v[t, 3:6]
+        # A central difference is that of the frame between its ends, which is the one wanted; at the ends of
+        # the motion it is half a frame off.
     return v
 
 
@@ -91,6 +90,3 @@ def feedforward_torque(
         torque[t], residual[t] = needed[6:], needed[:6]
     return torque, residual
 
-
-def _rotation(q: np.ndarray) -> np.ndarray:
-    return pin.Quaternion(q[6], q[3], q[4], q[5]).toRotationMatrix()

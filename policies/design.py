@@ -141,6 +141,8 @@ class Simulator:
         strike = round(motion.strokes[0].strike_s * motion.fps)
         site = model.site("racket").id
         error = np.zeros(35)
+        drive = motion.joint_pos + KD / KP * v[:, 6:] + torque / KP
+        drive[-1] -= KD / KP * v[-1, 6:]
         root, joints, saturated, meeting = 0.0, [], 0, None
         path = np.tile(motion.joint_pos[-1], (motion.num_frames, 1))
         previous = data.site_xpos[site].copy()
@@ -159,9 +161,9 @@ class Simulator:
             mujoco.mj_differentiatePos(model, error, 1.0, qpos[i], data.qpos)
             rate = v[i] if t < motion.num_frames - 1 else np.zeros(35)
             correction = self.gain @ np.concatenate([error, data.qvel - rate])
-            data.ctrl[:] = (
-                motion.joint_pos[i] + KD / KP * rate[6:] + torque[i] / KP - np.clip(correction, -0.6, 0.6)
-            )
+            # The command is held for a control period: what it asks for belongs to the period's middle.
+            j = min(i + 1, motion.num_frames - 1)
+            data.ctrl[:] = 0.5 * (drive[i] + drive[j]) - np.clip(correction, -0.6, 0.6)
             for _ in range(4):
                 mujoco.mj_kinematics(model, data)
                 previous = data.site_xpos[site].copy()

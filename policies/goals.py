@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from policies.player import Player
+from sim.ball import BallState
 from sim.ball_sim import BallSim
 from sim.launcher import Launcher, LauncherConfig
+from sim.predict import predict
 
 
 class GoalError(ValueError):
@@ -83,12 +85,15 @@ def draw_goals(
     begun = torch.zeros(count, dtype=torch.bool)
     out: dict[str, list[Tensor]] = {}
     origin = torch.tensor([*start, 0.0])
-    from sim.ball import BallState
-    from sim.predict import predict
-
+    idle = torch.zeros(count, dtype=torch.bool)
+    bounced, falling = idle.clone(), idle.clone()
     for _ in range(200):
+        # As the player sees it: on the own side, falling before and rising now.
+        near, rising = balls.state.pos[:, 0] < 0, balls.state.vel[:, 2] > 0.3
+        bounced = near & (bounced | (falling & rising))
+        falling = balls.state.vel[:, 2] < -0.3
         plan = player.planner.plan(
-            balls.state.pos, balls.state.vel, target, stance, nothing.long(), nothing, begun & False
+            balls.state.pos, balls.state.vel, target, stance, nothing.long(), nothing, idle, bounced
         )
         fresh = plan.feasible & ~begun & (plan.goal.time <= strike_s[plan.stroke])
         ids = fresh.nonzero().squeeze(1)

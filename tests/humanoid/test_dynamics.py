@@ -126,11 +126,6 @@ def test_angular_and_joint_velocities_are_those_of_a_known_motion():
     np.testing.assert_allclose(v[:, 2], 0.0, atol=1e-9)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the root's velocity is turned half a frame too far: a central difference is already in the frame "
-    "between its ends. Shipped strokes were measured with it: mend it when they are next rebuilt",
-)
 def test_the_roots_velocity_is_that_of_a_known_motion():
     t, v = spinning()
     expected = 0.5 * np.stack([np.cos(t), -np.sin(t)], axis=1)
