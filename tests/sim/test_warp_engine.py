@@ -224,7 +224,8 @@ def test_the_ball_pushes_the_robot_as_on_the_cpu_engine():
 def test_what_a_player_sees_does_not_change_under_it():
     """Observations are of their moment, though the engine's own tensors are float32 too."""
     task = ReturnTask(1, engine=WarpEngine(1, MODEL, device="cpu"), threads=1, pool=16)
-    seen = {name: term.clone() for name, term in (terms := task.terms()).items()}
+    terms = task.terms()
+    seen = {name: term.clone() for name, term in terms.items()}
     task.step(task.engine.ctrl + 0.1)
     assert all(torch.equal(terms[name], seen[name]) for name in seen)
 
