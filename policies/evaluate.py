@@ -23,6 +23,8 @@ from policies.evaluation import (
     write_json,
     written,
 )
+from policies.match import MACHINE, WALL, Contestant, MatchesConfig, play_matches, write_matches
+from policies.match_report import SIDES, endings, table
 from sim.launcher import LEVELS
 
 CONF = Path(__file__).with_name("conf")
@@ -33,18 +35,23 @@ class EvaluateConfig:
     """Schema of policies/conf/evaluate.yaml.
 
     Attributes:
-        policy: a released policy, or a bundle's folder (with a slash). "stand" only stands.
+        task: "return": balls from a machine, one outcome a ball. "match": against an opponent.
+        policy: a released policy, or a bundle's folder (with a slash). "stand" only stands. In a match also "wall" or
+            "machine".
         level: feed, rally, match or all.
         condition: nominal or real, see `policies.evaluation.EvaluationConfig`.
         balls: judged at each level.
         seed: of everything random.
         output: folder of report.json, balls.csv and, if asked for, recording.npz; with level=all one folder a
-            level, and summary.json and summary.md beside them.
-        record: so many episodes, from the first one, are recorded for rally-render.
+            level, and summary.json and summary.md beside them. Of matches: match.json and points.csv.
+        record: so many episodes or matches, from the first one, are recorded for rally-render.
         envs: robots at once. threads: of the physics, 0 for all cores. onnx_threads: of ONNX Runtime.
         progress: show a progress bar when standard error is a terminal.
+        opponent, matches, points, scoring, opening, serve_spread: of matches, see `policies.match.MatchesConfig`;
+            the opponent is given like the policy.
     """
 
+    task: str = "return"
     policy: str = MISSING
     level: str = "all"
     condition: str = "nominal"
@@ -56,6 +63,15 @@ class EvaluateConfig:
     threads: int = 0
     onnx_threads: int = 1
     progress: bool = True
+    opponent: str = "wall"
+    matches: int = 20
+    points: int = 10
+    scoring: str = "points"
+    opening: str = "feed"
+    serve_spread: float = 0.0
+
+
+TASKS = ("return", "match")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -78,6 +94,76 @@ def run(app: EvaluateConfig) -> int:
     Raises:
         BundleError, EvaluationError: what is wrong with the policy, a value or a file.
     """
+    if app.task not in TASKS:
+        raise EvaluationError(f"task={app.task}: choose {' or '.join(TASKS)}")
+    return run_matches(app) if app.task == "match" else run_returns(app)
+
+
+def run_matches(app: EvaluateConfig) -> int:
+    """Matches at one level or all, one after the other."""
+    output = Path(app.output)
+    levels = list(LEVELS) if app.level == "all" else [app.level]
+    configs = [
+        MatchesConfig(
+            level,
+            app.condition,
+            app.opening,
+            app.scoring,
+            app.points,
+            app.serve_spread,
+            app.matches,
+            app.seed,
+            app.envs,
+            app.threads,
+            app.record,
+        )
+        for level in levels
+    ]
+    for config in configs:
+        config.check()
+    check_threads(app)
+    if app.policy == app.opponent == MACHINE:
+        raise EvaluationError("policy=machine opponent=machine: nobody would play; one of them must")
+    players = [contestant(key, getattr(app, key), app.onnx_threads) for key in SIDES]
+    prepare(output)
+    reports = []
+    for config in configs:
+        with tqdm(
+            unit="point", desc=config.level, disable=None if app.progress else True, file=sys.stderr
+        ) as bar:
+            evaluation = play_matches(players[0], players[1], config, bar.update)
+        folder = output / config.level if app.level == "all" else output
+        write_matches(folder, evaluation)
+        reports.append(evaluation.report)
+        won = evaluation.report["matches_won"]
+        print(
+            f"\n{config.level} ({config.condition}, {config.opening}, seed {config.seed}): {config.matches} matches, "
+            f"won {won['policy']['count']}–{won['opponent']['count']}, "
+            f"drawn {evaluation.report['matches_drawn']}; {endings(evaluation.report)}"
+        )
+    print(f"\n{table(reports)}\n")
+    print(f"{output}/match.json" if app.level != "all" else f"one match.json a level in {output}/")
+    return 0
+
+
+def contestant(key: str, name: str, threads: int) -> Contestant:
+    """A player by name: a bundle, "wall" or "machine"."""
+    if name in (WALL, MACHINE):
+        return name
+    try:
+        return PolicyBundle.load(name, threads=threads)
+    except BundleError as error:
+        raise BundleError(f"{key}={name}: {error} (or choose {WALL} or {MACHINE})") from None
+
+
+def check_threads(app: EvaluateConfig) -> None:
+    """Raise `EvaluationError` if ONNX Runtime cannot have so many threads."""
+    if not 1 <= app.onnx_threads <= 1024:
+        raise EvaluationError(f"onnx_threads={app.onnx_threads}: give a number from 1 on")
+
+
+def run_returns(app: EvaluateConfig) -> int:
+    """Balls from a machine at one level or all, one after the other."""
     output = Path(app.output)
     levels = list(LEVELS) if app.level == "all" else [app.level]
     configs = [
@@ -88,8 +174,7 @@ def run(app: EvaluateConfig) -> int:
         raise EvaluationError(f"level={app.level}: choose {', '.join(LEVELS)} or all")
     for config in configs:
         config.check()
-    if not 1 <= app.onnx_threads <= 1024:
-        raise EvaluationError(f"onnx_threads={app.onnx_threads}: give a number from 1 on")
+    check_threads(app)
     policy = PolicyBundle.load(app.policy, threads=app.onnx_threads)
     prepare(output)
     folders = [output / level for level in levels] if app.level == "all" else [output]

@@ -52,6 +52,11 @@ def broadcast(player: np.ndarray, side: float = -1.0) -> View:
     return View(eye, at, 40.0)
 
 
+def stands() -> View:
+    """From high behind the near baseline, as matches are broadcast: both players and every flight of the ball."""
+    return View(np.array([-26.0, 0.0, 8.6]), np.array([-4.6, 0.0, 0.4]), 29.0)
+
+
 def close_up(player: np.ndarray, side: float = -1.0, fovy: float = 40.0) -> View:
     """The player from the front, a little from the right: face, arms and racket.
 

@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 
 from sim.ball import BallState
-from sim.ball_sim import BallSim, RacketPose, StepEvents
-from sim.court import in_service_box, in_singles_court
-from sim.court_side import Robots, turned, turned_ball
+from sim.ball_sim import BallSim, RacketPose
+from sim.court_side import Robots, turned_ball
 from sim.engine import Engine
 from sim.launcher import LEVELS, Launcher, LauncherConfig
 from sim.match_record import MatchRecord, Point, Shot
 from sim.openings import Feeder, Physics, Returner, Server, stream
-from sim.rally_rules import Bounce, Box, Dead, Event, Fall, Hit, Net, Rally, Stop, feed, serve
-from sim.return_task import BALL_RADIUS, ReturnConfig
+from sim.rally_rules import Fall, Hit, feed, serve
+from sim.referee import Referee
+from sim.return_task import ReturnConfig
 from sim.score import Score
 
 SERVES, TARGETS = 1, 2
@@ -96,9 +96,8 @@ class Match:
     Attributes:
         robots: by side, or None.
         balls: one a match.
-        rallies: state of each rally; `playing` (M,) bool: it is in play.
+        referee: the rallies, and whose turn it is.
         scores: of each match. finished: (M,) bool.
-        receiver: side that has to play the ball, (M,) int, −1 for none.
         target: where each side shall send it, in that side's own frame, (2, M, 2), m.
         record: see `MatchRecord`.
         news: (match, text) of the last step: points and replays.
@@ -151,17 +150,13 @@ class Match:
         self._targets = [stream(seed, k, TARGETS) for k in numbers]
         # Who opens the first point changes from match to match, so that neither side is favoured.
         self.scores = [Score(config.scoring, config.points, first=(1 + k) % 2) for k in numbers]
-        self.rallies: list[Rally | None] = [None] * n
-        self.playing = torch.zeros(n, dtype=torch.bool)
+        self.referee = Referee(self.balls, self.robots, self._draw_target)
         self.finished = torch.zeros(n, dtype=torch.bool)
-        self.receiver = torch.full((n,), -1, dtype=torch.int64)
         self.target = torch.zeros(2, n, 2)
         self.record = MatchRecord()
         self.news: list[tuple[int, str]] = []
         self.clock = 0
         self._wait = torch.ones(n, dtype=torch.int64)
-        self._quiet = torch.zeros(n, dtype=torch.int64)
-        self._point: list[Point | None] = [None] * n
         self._began = [0.0] * n
         self._second = [False] * n
         self._replays = [(0, 0)] * n  # lets and faults of the point so far
@@ -185,11 +180,10 @@ class Match:
         self.clock += 1
         self._check_robots()
         self._play_returners()
-        self._check_balls()
-        for m in self.playing.nonzero().squeeze(1).tolist():
-            rally = self.rallies[m]
-            if rally is not None and rally.over:
-                self._end_rally(m, rally)
+        idle = round(self.config.idle / self.config.task.control_dt)
+        self.referee.check_balls(self.time, idle, self.config.max_strokes)
+        for m in self.referee.decided():
+            self._end_rally(m)
         self._begin_points()
 
     @property
@@ -202,7 +196,7 @@ class Match:
         robots = self.robots[side]
         if robots is None:
             raise ValueError(f"side {side} has no robots")
-        return robots.terms(self.balls.state, self.receiver == side, self.target[side])
+        return robots.terms(self.balls.state, self.referee.receiver == side, self.target[side])
 
     def _advance(self) -> None:
         """Robots and balls, one physics step after the other.
@@ -230,8 +224,12 @@ class Match:
             holder = self._nearer(start)
             before = BallState(balls.state.pos.clone(), balls.state.vel.clone(), balls.state.spin)
             events = balls.step(self.dt, _pick(start, holder), _pick(end, holder))
-            self._note_crossings(before.pos)
-            self._handle(events, holder, before, self.time + substep * self.dt)
+            for robots in teams:
+                struck = (events.hit & (holder == robots.side)).nonzero().squeeze(1)
+                if len(struck):
+                    robots.push(struck, events.impulse[struck], events.hit_pos[struck])
+            self.referee.note_crossings(before.pos)
+            self.referee.see(events, holder, before, self.time + substep * self.dt)
             start = end
         for robots in teams:
             robots.measure(period)
@@ -246,98 +244,8 @@ class Match:
         ]
         return (away[1] < away[0]).to(torch.int64)
 
-    def _note_crossings(self, before: Tensor) -> None:
-        """Speeds over the net."""
-        state = self.balls.state
-        crossed = (before[:, 0] * state.pos[:, 0] <= 0.0) & self.playing & (before[:, 0] != 0.0)
-        if not bool(crossed.any()):
-            return
-        for m in crossed.nonzero().squeeze(1).tolist():
-            point = self._point[m]
-            if point is not None and math.isnan(point.shots[-1].net_speed):
-                point.shots[-1].net_speed = float(torch.linalg.vector_norm(state.vel[m]))
-
-    def _handle(self, events: StepEvents, holder: Tensor, before: BallState, time: float) -> None:
-        """A physics step's events, in their order. A touch of the net has no time and is taken for the first."""
-        some = (events.bounced | events.net | events.hit).nonzero().squeeze(1)
-        if len(some) == 0:
-            return
-        for robots in self.robots:
-            if robots is not None:
-                ids = (events.hit & (holder == robots.side)).nonzero().squeeze(1)
-                if len(ids):
-                    robots.push(ids, events.impulse[ids], events.hit_pos[ids])
-        for m in some.tolist():
-            found: list[tuple[float, Event]] = []
-            if bool(events.net[m]):
-                found.append((-1.0, Net(time)))
-            if bool(events.bounced[m]):
-                at = float(events.bounce_time[m])
-                found.append((at, self._bounce(m, events.bounce_pos[m], time + at)))
-            if bool(events.hit[m]):
-                at, side = float(events.hit_time[m]), int(holder[m])
-                beyond = (float(events.hit_pos[m, 0]) > 0.0) != (side == 1)
-                found.append((at, Hit(side, beyond, time + at)))
-            for _, event in sorted(found, key=lambda pair: pair[0]):
-                where = events.bounce_pos[m] if isinstance(event, Bounce) else events.hit_pos[m]
-                self._apply(m, event, where, before.vel[m], bool(events.frame[m]))
-
-    def _bounce(self, m: int, pos: Tensor, time: float) -> Bounce:
-        side = int(pos[0] > 0.0)
-        half = "far" if side else "near"
-        inside = bool(in_singles_court(pos, half, margin=BALL_RADIUS))
-        rally = self.rallies[m]
-        boxes: tuple[Box, Box] = ("ad", "deuce") if rally and rally.box == "ad" else ("deuce", "ad")
-        box = next((b for b in boxes if bool(in_service_box(pos, half, b, margin=BALL_RADIUS))), None)
-        return Bounce(side, inside, box, time)
-
-    def _apply(
-        self,
-        m: int,
-        event: Event,
-        where: Tensor | None = None,
-        came: Tensor | None = None,
-        frame: bool = False,
-        kind: str = "",
-    ) -> None:
-        """Take an event to the rules, and note what came of it."""
-        rally, point = self.rallies[m], self._point[m]
-        if rally is None or point is None or rally.over:
-            return
-        new = self.rallies[m] = rally.after(event)
-        self._quiet[m] = 0
-        last = point.shots[-1]
-        if isinstance(event, Bounce) and where is not None and math.isnan(last.landing[0]):
-            last.landing = (float(where[0]), float(where[1]))
-            last.good = new.landed
-        if new.strokes > rally.strokes and isinstance(event, Hit):
-            last.good = True
-            vel = self.balls.state.vel[m]
-            point.shots.append(
-                Shot(
-                    side=event.side,
-                    kind=kind or self._stroke(m, event.side, where),
-                    speed_out=float(torch.linalg.vector_norm(vel)),
-                    speed_in=math.nan if came is None else float(torch.linalg.vector_norm(came)),
-                    volley=not rally.landed,
-                    frame=frame,
-                )
-            )
-            self._send_to(m, new.receiver)
-        if new.over:
-            self.receiver[m] = -1
-
-    def _stroke(self, m: int, side: int, where: Tensor | None) -> str:
-        """Forehand if the ball is struck on the right of the pelvis."""
-        robots = self.robots[side]
-        if robots is None or where is None:
-            return "return"
-        left = float(turned(where[None], side)[0, 1]) - float(robots.engine.qpos[m, 1])
-        return "backhand" if left > 0.0 else "forehand"
-
-    def _send_to(self, m: int, side: int) -> None:
-        """The ball is the side's to play, with a new target."""
-        self.receiver[m] = side
+    def _draw_target(self, m: int, side: int) -> None:
+        """A new target for the side that has to play the ball."""
         task = self.config.task
         low = torch.tensor([task.target_x[0], task.target_y[0]])
         high = torch.tensor([task.target_x[1], task.target_y[1]])
@@ -348,17 +256,17 @@ class Match:
         for m in range(self.num):
             fell = [side for side in (0, 1) if (mask := down[side]) is not None and bool(mask[m])]
             # If both fall at once, who has to play the ball loses: neither side is favoured.
-            for side in sorted(fell, key=lambda side: side != int(self.receiver[m])):
+            for side in sorted(fell, key=lambda side: side != int(self.referee.receiver[m])):
                 self.record.falls[side] += 1
-                self._apply(m, Fall(side, self.time))
+                self.referee.apply(m, Fall(side, self.time))
 
     def _play_returners(self) -> None:
         for side, player in enumerate(self.returners):
             if player is None:
                 continue
-            for m in (self.playing & (self.receiver == side)).nonzero().squeeze(1).tolist():
+            for m in (self.referee.playing & (self.referee.receiver == side)).nonzero().squeeze(1).tolist():
                 row = torch.tensor([m])
-                rally = self.rallies[m]
+                rally = self.referee.rallies[m]
                 ball = self.balls.state.at(row)
                 seen = turned_ball(ball, side)
                 answer = player.play(m, seen, rally is not None and rally.landed, self.balls.params.at(row))
@@ -366,18 +274,9 @@ class Match:
                     leaving = turned_ball(answer, side)
                     self.balls.reset(row, leaving.pos, leaving.vel, leaving.spin)
                     beyond = float(answer.pos[0, 0]) > 0.0
-                    self._apply(m, Hit(side, beyond, self.time), ball.pos[0], ball.vel[0], kind="return")
-
-    def _check_balls(self) -> None:
-        """Balls that roll, or that nothing happens to, and rallies without end."""
-        self._quiet += 1
-        idle = self._quiet > round(self.config.idle / self.config.task.control_dt)
-        for m in (self.playing & (self.balls.rolling | idle)).nonzero().squeeze(1).tolist():
-            self._apply(m, Dead(self.time))
-        for m in self.playing.nonzero().squeeze(1).tolist():
-            rally = self.rallies[m]
-            if rally is not None and rally.strokes >= self.config.max_strokes:
-                self._apply(m, Stop(self.time))
+                    self.referee.apply(
+                        m, Hit(side, beyond, self.time), ball.pos[0], ball.vel[0], kind="return"
+                    )
 
     # Points
 
@@ -410,19 +309,17 @@ class Match:
         self.balls.reset(row, ball.pos, ball.vel, ball.spin)
         speed = float(torch.linalg.vector_norm(ball.vel))
         lets, faults = self._replays[m]
-        self._point[m] = Point(m, score.played, opener, [Shot(opener, kind, speed)], lets=lets, faults=faults)
-        self.rallies[m] = rally
-        self.playing[m] = True
-        self._quiet[m] = 0
+        point = Point(m, score.played, opener, [Shot(opener, kind, speed)], lets=lets, faults=faults)
+        self.referee.open(m, rally, point)
         self._began[m] = self.time
-        self._send_to(m, 1 - opener)
 
-    def _end_rally(self, m: int, rally: Rally) -> None:
-        verdict, point, config = rally.verdict, self._point[m], self.config
-        assert verdict is not None
+    def _end_rally(self, m: int) -> None:
+        rally, point, config = self.referee.rallies[m], self.referee.points[m], self.config
+        assert rally is not None
+        assert rally.verdict is not None
         assert point is not None
-        self.playing[m] = False
-        self.receiver[m] = -1
+        verdict = rally.verdict
+        self.referee.close(m)
         self._wait[m] = max(1, round(config.pause / config.task.control_dt))
         lets, faults = self._replays[m]
         if verdict.reason == "let" and lets < MAX_LETS:

@@ -20,8 +20,15 @@ _TONES = {
     "success": GOOD,
     "on target": GOOD,
     "in": GOOD,
+    "winner": GOOD,
+    "ace": GOOD,
     "out": FAIR,
     "net": FAIR,
+    "short": FAIR,
+    "fault": FAIR,
+    "double": FAIR,
+    "volleyed": FAIR,
+    "reached": FAIR,
     "miss": BAD,
     "fall": BAD,
 }
@@ -68,13 +75,18 @@ class Overlay:
             self.text(picture, value, left, cursor + 44 * u, 27, WHITE, 600)
             left += wide + gap
 
-    def caption(self, picture: np.ndarray, text: str, opacity: float = 1.0) -> None:
-        """An outcome, below the middle; changes the picture."""
+    def caption(
+        self, picture: np.ndarray, text: str, opacity: float = 1.0, corner: tuple[float, float] | None = None
+    ) -> None:
+        """An outcome, below the middle, or with its upper left corner at (x, y) [pixels of 720 lines]; changes the
+        picture."""
         u = self.unit
         size = 24
         wide = self._width(text, size, 600)
         total = wide + 62 * u
         x, y = (self.width - total) / 2, self.height - 82 * u
+        if corner is not None:
+            x, y = corner[0] * u, corner[1] * u
         before = picture.copy() if opacity < 1.0 else None
         self.panel(picture, x, y, total, 46 * u, radius=23 * u)
         centre = (round(x + 26 * u), round(y + 23 * u))
@@ -137,7 +149,7 @@ class Overlay:
 
 
 def tone(text: str) -> Rgb:
-    """Colour of an outcome: green returned, amber net or out, red missed or fallen, else white."""
+    """Colour of an outcome: green returned, amber net, out or another fault, red missed or fallen, else white."""
     lowered = text.lower()
     for word, rgb in _TONES.items():
         if lowered.startswith(word):

@@ -37,7 +37,9 @@ class Playback:
         self._qpos = robots
         self._sides = np.where(robots[0, :, 0] <= 0.0, -1.0, 1.0)
         self._slow = camera.smooth(robots[:, 0, :3], recording.fps, 0.7)
-        self._quick = camera.smooth(robots[:, 0, :3], recording.fps, 0.2)
+        self._quick = [
+            camera.smooth(robots[:, robot, :3], recording.fps, 0.2) for robot in range(robots.shape[1])
+        ]
         ball, visible = recording.ball_pos, recording.ball_visible
         step = np.linalg.norm(np.diff(ball, axis=0), axis=1) * recording.fps
         same = visible[1:] & visible[:-1] & (step < JUMP_SPEED)
@@ -151,8 +153,15 @@ class Playback:
 
     def figures(self, t: float) -> list[tuple[str, str]]:
         low = self._index(t)[0]
-        score = self.recording.score
+        recording = self.recording
+        score = recording.score
         figures: list[tuple[str, str]] = []
+        for side, player in zip(("near", "far"), recording.players, strict=False):
+            parts = (f"{side}_sets", f"{side}_games", side)
+            values = [int(score[key][low]) for key in parts if key in score]
+            figures.append((player, "  ".join("Ad" if value < 0 else str(value) for value in values)))
+        if "rally" in score:
+            figures.append(("rally", str(int(score["rally"][low]))))
         if "balls" in score:
             balls = int(score["balls"][low])
             figures.append(("balls", str(balls)))
@@ -160,27 +169,38 @@ class Playback:
                 if name in score:
                     share = f"{100 * int(score[name][low]) / balls:.0f} %" if balls else "–"
                     figures.append((label, share))
-        if self.recording.ball_visible.any():
+        if recording.ball_visible.any():
             speed = self._speed[low]
             figures.append(("ball", f"{speed:.0f} m/s" if speed > 0 else "–"))
         return figures
 
+    @property
+    def is_match(self) -> bool:
+        """Two players, and a score between them."""
+        return bool(self.recording.players)
+
     def broadcast(self, t: float) -> tuple[View, np.ndarray]:
+        """The court from behind the player, of a match from the stands, and the middle of what has shadows."""
+        if self.is_match:
+            return camera.stands(), np.zeros(3)
         low, high, share = self._index(t)
         player = self._slow[low] + share * (self._slow[high] - self._slow[low])
         side = self._sides[0]
         return camera.broadcast(player, side), np.array([player[0] - side * 4.0, 0.5 * player[1], 0.0])
 
-    def close_up(self, t: float) -> View:
+    def close_up(self, t: float, robot: int = 0) -> View:
+        """A player from the front."""
+        return camera.close_up(self._near(t, robot), self._sides[robot])
+
+    def _near(self, t: float, robot: int = 0) -> np.ndarray:
+        """Smoothed position of a robot, (3,), [m]."""
         low, high, share = self._index(t)
-        return camera.close_up(
-            self._quick[low] + share * (self._quick[high] - self._quick[low]), self._sides[0]
-        )
+        path = self._quick[robot]
+        return path[low] + share * (path[high] - path[low])
 
     def portrait(self, t: float) -> tuple[View, np.ndarray]:
         """The player alone, from the front, at a distance that holds racket and feet."""
-        low, high, share = self._index(t)
-        player = self._quick[low] + share * (self._quick[high] - self._quick[low])
+        player = self._near(t)
         view = camera.portrait(player, self._heading)
         return view, np.array([player[0], player[1], 0.0])
 

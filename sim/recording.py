@@ -34,9 +34,11 @@ class Recording:
         captions: (time [s], text) in order of time, such as the outcome of each ball. A text that begins with
             returned, net, out, miss or fall (any case) gets that outcome's colour.
         score: running tallies by name, each (T,), integers. "balls" (decided so far), "returned" and
-            "success" are shown; others are kept.
+            "success" are shown; others are kept. Of a match "near" and "far", the points as they are called (−1
+            for "Ad"), "near_games", "far_games", "near_sets", "far_sets" and "rally", strokes so far.
         title: what is shown, e.g. policy and level.
         seed: of the episode.
+        players: names of the near and the far player of a match; empty otherwise.
     """
 
     fps: float
@@ -48,6 +50,7 @@ class Recording:
     score: dict[str, np.ndarray] = field(default_factory=dict)
     title: str = ""
     seed: int = 0
+    players: tuple[str, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -85,6 +88,8 @@ class Recording:
                 raise RecordingError(
                     f"{source}: {key} has shape {getattr(self, key).shape}, expected {shape}"
                 )
+        if len(self.players) not in (0, 2):
+            raise RecordingError(f"{source}: players are {self.players}, expected two names or none")
         for key, tally in self.score.items():
             if tally.shape != (frames,):
                 raise RecordingError(f"{source}: score {key!r} has shape {tally.shape}, expected {(frames,)}")
@@ -104,6 +109,7 @@ class Recording:
             "score": sorted(self.score),
             "title": self.title,
             "seed": int(self.seed),
+            "players": list(self.players),
         }
         arrays = {
             "header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
@@ -146,6 +152,8 @@ class Recording:
                     score={key: data[f"score/{key}"].astype(np.int64) for key in header["score"]},
                     title=str(header["title"]),
                     seed=int(header["seed"]),
+                    # Recordings of single players were written without.
+                    players=tuple(str(player) for player in header.get("players", ())),
                 )
         except FileNotFoundError:
             raise RecordingError(f"{path}: no such recording; record one with rally-eval") from None
@@ -162,11 +170,11 @@ class Recorder:
 
     Args:
         fps: frames a second at which :meth:`add` is called.
-        title, seed: see :class:`Recording`.
+        title, seed, players: see :class:`Recording`.
     """
 
-    def __init__(self, fps: float, title: str = "", seed: int = 0) -> None:
-        self.fps, self.title, self.seed = fps, title, seed
+    def __init__(self, fps: float, title: str = "", seed: int = 0, players: tuple[str, ...] = ()) -> None:
+        self.fps, self.title, self.seed, self.players = fps, title, seed, players
         self._qpos: list[np.ndarray] = []
         self._ball: list[np.ndarray] = []
         self._visible: list[bool] = []
@@ -209,4 +217,5 @@ class Recorder:
             score={name: np.array(values) for name, values in self._score.items()},
             title=self.title,
             seed=self.seed,
+            players=self.players,
         )

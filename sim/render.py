@@ -62,6 +62,8 @@ REPLAY_BEFORE, REPLAY_AFTER = 0.40, 0.34
 """Part of the recording before and after the strike that is replayed, [s]."""
 COURT_REACH = 9.0
 """Half the width of the region with shadows in pictures of the court, [m]."""
+STANDS_REACH = 14.5
+"""The same where the whole court is seen."""
 CLOSE_REACH = 2.4
 """Half the width of the region with shadows in close pictures, [m]."""
 
@@ -109,8 +111,8 @@ def render(
 ) -> RenderReport:
     """Render a recording to an H.264 mp4 that browsers play, written whole or not at all.
 
-    The camera stands behind and above the first robot. The ball is drawn at its true size, but never
-    smaller than :data:`sim.renderer.MIN_BALL_SHARE` of the picture.
+    The camera stands behind and above the first robot, at a match (`Recording.players`) in the stands. The
+    ball is drawn at its true size, but never smaller than :data:`sim.renderer.MIN_BALL_SHARE` of the picture.
 
     Args:
         recording: what to show.
@@ -118,7 +120,7 @@ def render(
         width, height: even numbers, [pixels].
         fps: frames a second of the video; the recording is interpolated.
         quality: key of :data:`QUALITIES`.
-        close_up: also show the player from the front, in a corner.
+        close_up: also show the player from the front, in a corner; at a match either one.
         replay: end with the best stroke in slow motion.
         stadium: False shows robots on a plain floor, from the front.
         progress: show a progress bar.
@@ -167,27 +169,36 @@ class _Film:
         self.close_up = True
 
     def live(self, t: float) -> np.ndarray:
-        """The court from behind the player, the player's close-up in a corner."""
-        view, center = self.playback.broadcast(t)
-        picture = self._draw(t, view, center, COURT_REACH)
-        overlay = self.overlay
+        """The court from behind the player or from the stands, the players' close-ups in corners."""
+        playback, overlay = self.playback, self.overlay
+        view, center = playback.broadcast(t)
+        picture = self._draw(t, view, center, STANDS_REACH if playback.is_match else COURT_REACH)
         if self.close_up:
-            width, height = self.renderer.width, self.renderer.height
-            size = (_even(0.235 * width), _even(0.40 * height))
-            near = self.playback.close_up(t)
-            small = self.renderer.draw(
-                near,
-                size=size,
-                shadow_center=near.at,
-                shadow_reach=CLOSE_REACH,
-                trail=self.playback.trail(t),
-            )
-            margin = round(24 * overlay.unit)
-            overlay.inset(picture, small, width - size[0] - margin, height - size[1] - margin)
-        overlay.board(picture, self.playback.recording.title, self.playback.figures(t))
-        for text, opacity in self.playback.captions(t):
-            overlay.caption(picture, text, opacity)
+            for robot in range(min(self.scene.num_robots, 2)):
+                self._inset(picture, t, robot)
+        overlay.board(picture, playback.recording.title, playback.figures(t))
+        # Below the middle the near player of a match would be covered.
+        corner = (24, 132) if playback.is_match else None
+        for text, opacity in playback.captions(t):
+            overlay.caption(picture, text, opacity, corner)
         return picture
+
+    def _inset(self, picture: np.ndarray, t: float, robot: int) -> None:
+        """A player from the front: the first robot at the bottom on the right, the second at the top."""
+        width, height = self.renderer.width, self.renderer.height
+        wide, tall = (0.18, 0.32) if self.playback.is_match else (0.235, 0.40)
+        size = (_even(wide * width), _even(tall * height))
+        near = self.playback.close_up(t, robot)
+        small = self.renderer.draw(
+            near,
+            size=size,
+            shadow_center=near.at,
+            shadow_reach=CLOSE_REACH,
+            trail=self.playback.trail(t),
+        )
+        margin = round(24 * self.overlay.unit)
+        top = margin if robot else height - size[1] - margin
+        self.overlay.inset(picture, small, width - size[0] - margin, top)
 
     def portrait(self, t: float) -> np.ndarray:
         """The player alone."""

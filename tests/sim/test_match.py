@@ -193,8 +193,8 @@ def strike(match: Match, side: int) -> None:
     pos = team.engine.racket_pos.float() + 0.15 * normal
     ball = turned(pos, side), turned(-12.0 * normal, side)
     match.balls.reset(torch.arange(match.num), *ball)
-    match.rallies[0] = feed(1 - side)
-    match.receiver[0] = side
+    match.referee.rallies[0] = feed(1 - side)
+    match.referee.receiver[0] = side
 
 
 def test_either_side_meets_the_ball_alike():
@@ -205,7 +205,7 @@ def test_either_side_meets_the_ball_alike():
         strike(match, side)
         for _ in range(15):
             match.step((READY[None], READY[None]))
-        shots = match._point[0].shots
+        shots = match.referee.points[0].shots
         assert [shot.side for shot in shots[1:]] == [side]
         kinds.add(shots[1].kind)
         mine, other = match.robots[side].engine, match.robots[1 - side].engine
@@ -241,7 +241,7 @@ def test_a_player_sees_its_own_court_frame():
     assert far["ball_pos"].abs().sum() == 0.0
     for terms in (near, far):
         assert terms["root_pos"][0, 0] == pytest.approx(-11.9)
-    match.receiver[0] = 1
+    match.referee.receiver[0] = 1
     assert torch.equal(match.terms(1)["ball_pos"], near["ball_pos"] * torch.tensor([-1.0, -1.0, 1.0]))
 
 
@@ -259,7 +259,7 @@ def test_a_robot_that_falls_loses_the_point_and_is_put_back():
     assert match.record.falls == [0, 1]
     assert bool(team.fallen[0])
     team.placed.fill_(False)
-    while not bool(match.playing[0]):
+    while not bool(match.referee.playing[0]):
         match.step((READY[None], READY[None]))
     assert bool(team.placed[0])
     assert not bool(team.fallen[0])
