@@ -122,6 +122,18 @@ def without_duration(impact: Callable[[float], OracleImpact], dwell: float = DWE
     )
 
 
+def error_of_step(params: BallParams, timestep: float, dwell: float = 5e-3, speed: float = 7.1) -> float:
+    """Largest error of the restitution, over where in a step the touch falls, of a drop stepped at `timestep` s.
+
+    The contact is the one calibrated at `TIMESTEP`: what is left is what a simulation pays for its step.
+    """
+    ball = _numbers(params)
+    model = _compile(_COURT, ball, 0.0, _solref(ball, ball[4], dwell), timestep=timestep)
+    touch, down = np.array([0.0, 0.0, ball[1]]), np.array([0.0, 0.0, -speed])
+    drops = [_play(model, touch, down, np.zeros(3), None, phase).vel[2] / speed for phase in PHASES]
+    return max(abs(e / ball[4] - 1) for e in drops)
+
+
 _Ball = tuple[float, float, float, float, float]
 
 
@@ -166,13 +178,18 @@ def _text(values: tuple[float, ...]) -> str:
 
 
 def _compile(
-    world: str, ball: _Ball, friction: float, solref: tuple[float, float], asset: str = ""
+    world: str,
+    ball: _Ball,
+    friction: float,
+    solref: tuple[float, float],
+    asset: str = "",
+    timestep: float = TIMESTEP,
 ) -> mujoco.MjModel:
     mass, radius, inertia, *_ = ball
     return mujoco.MjModel.from_xml_string(f"""
 <mujoco>
   <compiler boundmass="0" balanceinertia="false"/>
-  <option timestep="{TIMESTEP}" gravity="0 0 0" cone="elliptic" impratio="1e6" iterations="100" tolerance="1e-14"/>
+  <option timestep="{timestep}" gravity="0 0 0" cone="elliptic" impratio="1e6" iterations="100" tolerance="1e-14"/>
   {asset}
   <worldbody>
     <body>
@@ -222,10 +239,11 @@ def _play(
 ) -> OracleImpact:
     """One contact, from a fraction `phase` of a step before the touch until the bodies part."""
     data = mujoco.MjData(model)
-    data.qpos[:3], data.qpos[3] = touch - phase * TIMESTEP * np.asarray(vel), 1.0
+    step = model.opt.timestep
+    data.qpos[:3], data.qpos[3] = touch - phase * step * np.asarray(vel), 1.0
     data.qvel[:3], data.qvel[3:6] = vel, spin
     if racket is not None:
-        data.qpos[7:10], data.qpos[10] = -phase * TIMESTEP * racket[0], 1.0
+        data.qpos[7:10], data.qpos[10] = -phase * step * racket[0], 1.0
         data.qvel[6:9], data.qvel[9:12] = racket
     touching = 0
     for _ in range(MAX_STEPS):
@@ -245,7 +263,7 @@ def _play(
         turn.reshape(3, 3) @ data.qvel[3:6],
         np.zeros(3),
         np.zeros(3),
-        touching * TIMESTEP,
+        touching * step,
     )
     if racket is None:
         return after
