@@ -193,3 +193,19 @@ def test_topspin_asked_for_turns_the_ball_forward():
     gain = ((top.ball_spin - flat.ball_spin) * forward).sum(-1)
     assert gain.median() > 100
     assert apply(top.rot.transpose(-1, -2), top.vel).isfinite().all()
+
+
+def test_a_ball_that_is_not_a_number_is_not_feasible_and_spoils_no_other():
+    state, target = cases(seed=7)
+    racket = Racket.from_specs(dtype=F64).expand(N, dtype=F64)
+    clean, plan = plan_return(state, target, racket, BallParams())
+    state.vel[4] = torch.nan
+    target = target.clone()
+    target[9] = torch.nan
+    found, spoilt = plan_return(state, target, racket, BallParams())
+    others = torch.ones(N, dtype=torch.bool)
+    others[[4, 9]] = False
+    assert torch.equal(found.vel[others], clean.vel[others])
+    assert torch.equal(spoilt.feasible[others], plan.feasible[others])
+    assert not spoilt.feasible[9]
+    assert not torch.isfinite(found.vel[4]).any()

@@ -101,3 +101,14 @@ def test_a_ball_on_or_under_the_ground_gives_numbers():
     assert found.bounce_time[0].item() == 0.0
     assert found.pos[0, 2, 2] > 0.03
     assert found.bounce_time[1].item() == pytest.approx(2 * 4.0 / 9.81, abs=0.02)
+
+
+def test_a_ball_that_is_not_a_number_spoils_no_other():
+    state = incoming(5)
+    clean = predict(state, BallParams())
+    spoilt = BallState(state.pos.clone(), state.vel.clone(), state.spin.clone())
+    spoilt.vel[2, 0] = torch.nan
+    found = predict(spoilt, BallParams())
+    others = torch.tensor([0, 1, 3, 4])
+    for name in ("pos", "vel", "bounce_time", "second_bounce_time"):
+        assert torch.equal(getattr(found, name)[others], getattr(clean, name)[others])
