@@ -54,7 +54,7 @@ def broadcast(player: np.ndarray, side: float = -1.0) -> View:
 
 def stands() -> View:
     """From high behind the near baseline, as matches are broadcast: both players and every flight of the ball."""
-    return View(np.array([-26.0, 0.0, 8.6]), np.array([-4.6, 0.0, 0.4]), 29.0)
+    return View(np.array([-26.0, 0.0, 8.6]), np.array([-3.7, 0.0, 0.4]), 29.0)
 
 
 def close_up(player: np.ndarray, side: float = -1.0, fovy: float = 40.0) -> View:

@@ -19,6 +19,13 @@ from sim.rally_rules import feed
 READY = torch.as_tensor(READY_JOINT_POS.copy())
 
 
+@pytest.fixture(autouse=True)
+def _few_feeds(monkeypatch):
+    """Solve for no more feeds than a test needs."""
+    monkeypatch.setattr("sim.openings.BLOCK", 2)
+    monkeypatch.setattr("sim.openings.PAGE", 4)
+
+
 class Script:
     """Strikes each ball at the top of its bounce to the targets of a list, one after the other; the last one for ever.
 
