@@ -128,8 +128,14 @@ def run_matches(app: EvaluateConfig) -> int:
     prepare(output)
     reports = []
     for config in configs:
+        # Only of plain points it is known beforehand how many there will be.
+        total = config.matches * config.points if config.scoring == "points" else None
         with tqdm(
-            unit="point", desc=config.level, disable=None if app.progress else True, file=sys.stderr
+            total=total,
+            unit="point",
+            desc=config.level,
+            disable=None if app.progress else True,
+            file=sys.stderr,
         ) as bar:
             evaluation = play_matches(players[0], players[1], config, bar.update)
         folder = output / config.level if app.level == "all" else output

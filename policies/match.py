@@ -156,6 +156,7 @@ def play_matches(
     played_s = 0.0
     robots = min(config.envs, config.matches)
     monitors = [None if isinstance(player, str) else SafetyMonitor(robots) for player in players]
+    walls = [{"harder": 0, "stuck": 0} if player == WALL else None for player in players]
     for first in range(0, config.matches, config.envs):
         batch = _Batch(players, config, first)
         batch.play(monitors, progress)
@@ -166,6 +167,10 @@ def play_matches(
         scores += batch.match.scores
         films += batch.films
         played_s += batch.played_s
+        for wall, count in zip(batch.match.returners, walls, strict=True):
+            if isinstance(wall, Wall) and count is not None:
+                count["harder"] += wall.harder
+                count["stuck"] += wall.stuck
     report: dict[str, Any] = {"task": "match"}
     for key, player in zip(SIDES, players, strict=True):
         report[key] = name(player)
@@ -177,6 +182,7 @@ def play_matches(
         key: None if monitor is None else monitor.report()
         for key, monitor in zip(SIDES, monitors, strict=True)
     }
+    report["wall"] = dict(zip(SIDES, walls, strict=True))
     report["wall_s"] = round(time.perf_counter() - begin, 3)
     return MatchEvaluation(report, record, scores, _recording(films, players, config))
 

@@ -253,7 +253,8 @@ class Match:
 
     def _check_robots(self) -> None:
         down = [None if robots is None else robots.check_falls() & ~self.finished for robots in self.robots]
-        for m in range(self.num):
+        some = {m for mask in down if mask is not None for m in mask.nonzero().squeeze(1).tolist()}
+        for m in sorted(some):
             fell = [side for side in (0, 1) if (mask := down[side]) is not None and bool(mask[m])]
             # If both fall at once, who has to play the ball loses: neither side is favoured.
             for side in sorted(fell, key=lambda side: side != int(self.referee.receiver[m])):

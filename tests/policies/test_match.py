@@ -48,6 +48,7 @@ def test_files_of_a_match(tmp_path, capsys):
     report = json.loads((output / "match.json").read_text())
     assert (report["task"], report["policy"], report["opponent"]) == ("match", "stand", "wall")
     assert (report["matches"], report["points"]) == (1, 1)
+    assert report["wall"] == {"policy": None, "opponent": {"harder": 0, "stuck": 0}}
     assert table([report]) in capsys.readouterr().out
     with open(output / "points.csv") as file:
         assert [row["winner"] for row in csv.DictReader(file)] == ["opponent"]

@@ -225,6 +225,27 @@ def test_either_side_meets_the_ball_alike():
     assert len(kinds) == 1
 
 
+def test_robots_out_of_reach_are_stepped_at_once_and_nothing_changes(monkeypatch):
+    """A robot that no ball can reach within a control period takes it in one call."""
+    results = []
+    for always in (False, True):
+        if always:
+            monkeypatch.setattr(
+                "sim.court_side.Robots.reachable",
+                lambda self, ball, active, duration: torch.ones_like(active),
+            )
+        match = robots()
+        for step in range(90):
+            if step == 40:
+                strike(match, 0)
+            match.step((READY[None], READY[None]))
+        states = [match.balls.state.pos, match.balls.state.vel, *(team.engine.qpos for team in match.robots)]
+        results.append([state.clone() for state in states])
+        assert len(match.referee.points[0].shots) == 2
+    for quick, slow in zip(*results, strict=True):
+        assert torch.equal(quick, slow)
+
+
 def test_the_recoil_reaches_the_robot_that_struck_and_no_other():
     struck, idle = robots(), robots()
     idle.balls.reset(torch.arange(1), torch.tensor([[0.0, 30.0, 5.0]]), torch.zeros(1, 3))
