@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -19,16 +19,17 @@ from sim.ball import Aero, BallParams, BallState, aero, by_component, fly_midpoi
 from sim.bounce import bounce, roll
 from sim.events import RacketPose, StepEvents
 from sim.net import net_contact
+from sim.recovered import Recovered
 from sim.stringbed import Racket, impact, rotation_matrix
 from sim.sweep import (
+    GROUND,
+    NET,
+    RACKET,
     Motion,
-    ground_fraction,
+    first_contact,
     may_touch_racket,
     near_contacts,
-    net_fraction,
-    path,
     pose_at,
-    racket_fraction,
     rotation_vector,
     string_bed_contact,
 )
@@ -47,33 +48,6 @@ TINY = 1e-9
 OVERLAP = 0.008
 """A ball found deeper than this inside racket or ground did not get there by itself, m: a contact is placed
 within millimetres."""
-GROUND, NET, RACKET = 0.0, 1.0, 2.0
-
-
-@dataclass(frozen=True)
-class Recovered:
-    """How often each environment (N,) int needed help. Live tensors; zero them to count anew.
-
-    Attributes:
-        not_finite: the ball's state overflowed or was overwritten with what is not a number: it was put at rest
-            where it last was, out of play.
-        racket_pose: a racket's pose was not a number: in that step the ball met no racket.
-        overlap: the ball was inside racket or ground (put there by a reset, or by a racket placed over it): it was
-            moved to the surface.
-    """
-
-    not_finite: Tensor
-    racket_pose: Tensor
-    overlap: Tensor
-
-    @classmethod
-    def none(cls, n: int, device: torch.device | str) -> Recovered:
-        """Nothing yet for `n` environments."""
-        return cls(*(torch.zeros(n, dtype=torch.int32, device=device) for _ in fields(cls)))
-
-    def total(self) -> int:
-        """Of all kinds and environments."""
-        return sum(int(getattr(self, field.name).sum()) for field in fields(self))
 
 
 class BallSim:
@@ -253,10 +227,13 @@ class BallSim:
         return _choose(bad, BallState(torch.where(known, last.pos, spare), rest, rest), state)
 
     def _real_poses(self, ids: Tensor, start: RacketPose, end: RacketPose) -> tuple[RacketPose, RacketPose]:
-        """The poses of the rackets `ids` with those that are not numbers replaced by a racket far away."""
+        """The poses of the rackets `ids` with those that are no poses replaced by a racket far away."""
         real = torch.ones_like(ids, dtype=torch.bool)
         for pose in (start, end):
-            real &= torch.isfinite(pose.pos).all(dim=-1) & torch.isfinite(pose.rot.flatten(1)).all(dim=-1)
+            rot = pose.rot.flatten(1)
+            # A unit quaternion has length 1, a rotation matrix 3 unit rows; what is not a number has none.
+            wanted = 1.0 if rot.shape[1] == 4 else 3.0
+            real &= torch.isfinite(pose.pos).all(dim=-1) & ((rot * rot).sum(-1) - wanted).abs().lt(0.05)
         if bool(real.all()):
             return start, end
         self.recovered.racket_pose[ids] += (~real).to(torch.int32)
@@ -288,7 +265,7 @@ class BallSim:
         begin = ball
         left = torch.full_like(radius, dt)
         for _ in range(MAX_EVENTS):
-            first, kind = self._first_contact(ball, end, near, left, radius, 1 - left / dt, racket)
+            first, kind = first_contact(ball, end, near, left, radius, 1 - left / dt, racket)
             if kind is None:
                 ball = end
                 break
@@ -330,35 +307,6 @@ class BallSim:
         self._refractory[ids] = refractory
         self.rolling[ids] = rolling
         self._any_rolling = bool(self.rolling.any())
-
-    @staticmethod
-    def _first_contact(
-        ball: BallState,
-        end: BallState,
-        near: tuple[Tensor, ...],
-        left: Tensor,
-        radius: Tensor,
-        since: Tensor,
-        racket: Motion | None,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Fraction (n,) of the time left at which each ball first touches something (inf: nothing), and
-        what; None if no ball touches anything."""
-        arc = path(ball.pos, ball.vel, end.pos, left)
-        never = torch.full_like(left, torch.inf)
-        first, kind = never, torch.zeros_like(left)
-        if bool(near[0].any()):
-            # Rising out of the ground (an overlap at reset) is no bounce.
-            rising = (ball.pos[:, 2] < radius) & (ball.vel[:, 2] >= 0)
-            first = torch.where(near[0] & ~rising, ground_fraction(arc, radius), never)
-        if bool(near[1].any()):
-            net = torch.where(near[1], net_fraction(arc, radius), never)
-            kind = torch.where(net < first, NET, kind)
-            first = torch.minimum(first, net)
-        if racket is not None and bool(near[2].any()):
-            strike = torch.where(near[2], racket_fraction(arc, racket, since, radius), never)
-            kind = torch.where(strike < first, RACKET, kind)
-            first = torch.minimum(first, strike)
-        return first, (kind if bool((first <= 1).any()) else None)
 
     def _bounce(
         self, ids: Tensor, mask: Tensor, time: Tensor, ball: BallState, radius: Tensor, params: BallParams

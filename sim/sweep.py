@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sim.ball import BallState
 from sim.court import NET_POST_HEIGHT
 from sim.events import RacketPose
 from sim.net import net_gap
@@ -20,6 +21,8 @@ MIN_SAMPLES = 16
 """Enough for 25 cm a step (50 m/s at 5 ms). If the number followed the quickest ball of a batch, a contact
 would depend, within the accuracy of the search, on the other balls."""
 MAX_SAMPLES = 256
+GROUND, NET, RACKET = 0.0, 1.0, 2.0
+"""What a ball touches, see `first_contact`."""
 
 Path = tuple[Tensor, Tensor, Tensor]
 """p0, a, b, each (n, 3): see the module's text."""
@@ -106,7 +109,7 @@ def ground_fraction(ball: Path, radius: Tensor) -> Tensor:
     return torch.where(first < 0, falling, rising).clamp(0.0, 1.0)
 
 
-def _first_contact(gap: Tensor) -> Tensor:
+def _closes_at(gap: Tensor) -> Tensor:
     """Fraction of the step at which a gap sampled at K + 1 even fractions (n, K + 1) closes; inf if never.
 
     A ball that starts inside is in contact at once if the gap is closing, else it is leaving.
@@ -123,7 +126,9 @@ def _first_contact(gap: Tensor) -> Tensor:
 
 def _fractions(travel: Tensor, radius: Tensor) -> Tensor:
     """Even fractions 0–1 so that `travel` (n,) m is sampled at half a radius or less."""
-    wanted = int((2 * travel / radius).max().clamp(max=MAX_SAMPLES).item()) + 1
+    # A path that overflowed has no length; it finds no contact, and must not keep the others from theirs.
+    halves = torch.nan_to_num(2 * travel / radius, nan=0.0, posinf=0.0)
+    wanted = int(halves.max().clamp(max=MAX_SAMPLES).item()) + 1
     count = max(MIN_SAMPLES, wanted)
     return torch.linspace(0.0, 1.0, count + 1, dtype=travel.dtype, device=travel.device)
 
@@ -132,7 +137,7 @@ def net_fraction(ball: Path, radius: Tensor) -> Tensor:
     """Fraction of the step (n,) at which the ball touches the net; inf if it does not."""
     travel = torch.linalg.vector_norm(ball[1], dim=-1) + torch.linalg.vector_norm(ball[2], dim=-1)
     distance, _ = net_gap(_at(ball, _fractions(travel, radius)))
-    return _first_contact(distance.clamp(max=1e3) - radius.unsqueeze(-1))
+    return _closes_at(distance.clamp(max=1e3) - radius.unsqueeze(-1))
 
 
 def string_bed_contact(local: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -218,4 +223,44 @@ def racket_fraction(ball: Path, racket: Motion, since: Tensor, radius: Tensor) -
     s = (since.unsqueeze(-1) + left * u).unsqueeze(-1)
     offset = _at(ball, u) - pos.unsqueeze(1) - s * shift.unsqueeze(1)
     distance, _, _ = string_bed_contact(turned(offset, -s * turn.unsqueeze(1)) @ rot)
-    return _first_contact(distance - radius.unsqueeze(-1))
+    return _closes_at(distance - radius.unsqueeze(-1))
+
+
+def first_contact(
+    ball: BallState,
+    end: BallState,
+    near: tuple[Tensor, ...],
+    left: Tensor,
+    radius: Tensor,
+    since: Tensor,
+    racket: Motion | None,
+) -> tuple[Tensor, Tensor | None]:
+    """When each ball first touches something, and what.
+
+    Args:
+        ball, end: states (n, 3) now and, flown on freely, at the step's end.
+        near: what each may touch at all, see `near_contacts`.
+        left: time to the step's end, (n,), s. since: the share of the step that is over, (n,).
+        radius: (n,), m.
+        racket: motions in the whole step, or None.
+
+    Returns:
+        Fraction (n,) of the time left, inf where nothing is touched; and `GROUND`, `NET` or `RACKET` (n,), None if
+        no ball touches anything.
+    """
+    arc = path(ball.pos, ball.vel, end.pos, left)
+    never = torch.full_like(left, torch.inf)
+    first, kind = never, torch.zeros_like(left)
+    if bool(near[0].any()):
+        # Rising out of the ground (an overlap at reset) is no bounce.
+        rising = (ball.pos[:, 2] < radius) & (ball.vel[:, 2] >= 0)
+        first = torch.where(near[0] & ~rising, ground_fraction(arc, radius), never)
+    if bool(near[1].any()):
+        net = torch.where(near[1], net_fraction(arc, radius), never)
+        kind = torch.where(net < first, NET, kind)
+        first = torch.minimum(first, net)
+    if racket is not None and bool(near[2].any()):
+        strike = torch.where(near[2], racket_fraction(arc, racket, since, radius), never)
+        kind = torch.where(strike < first, RACKET, kind)
+        first = torch.minimum(first, strike)
+    return first, (kind if bool((first <= 1).any()) else None)

@@ -17,7 +17,7 @@ from sim.launcher import Launcher
 from sim.predict import predict
 from sim.reach import reachable_returns
 from sim.stringbed import SEMI_LONG, SEMI_SHORT, Racket, apply, rotation_matrix
-from sim.sweep import pose_at, rotation_vector, string_bed_contact, turned
+from sim.sweep import path, pose_at, racket_fraction, rotation_vector, string_bed_contact, turned
 
 F64 = torch.float64
 VACUUM = BallParams(air_density=0.0)
@@ -558,6 +558,31 @@ def test_a_robot_that_exploded_neither_meets_a_ball_nor_stops_the_others():
     assert sim.recovered.racket_pose[1] >= 1
     assert sim.recovered.racket_pose[[0, 2]].sum() == 0
     assert sim.recovered.not_finite.sum() == 0
+
+
+def test_a_rotation_that_is_none_is_no_racket():
+    """A quaternion of length 2 would be a racket of four times the size."""
+    sim = one_ball((-10.95, 0.0, 1.0), (-10.0, 0.0, 0.0))
+    pose = RacketPose(still((-11.0, 0.0, 1.0)).pos, torch.tensor([[2.0, 0.0, 0.0, 0.0]], dtype=F64))
+    assert not sim.step(0.005, pose, pose).hit.item()
+    assert sim.recovered.racket_pose.item() == 1
+
+
+def test_a_path_that_overflowed_does_not_hide_the_others_contact():
+    start = torch.tensor([[0.0, 0.0, 0.1]], dtype=F64).repeat(2, 1)
+    end = torch.tensor([[0.0, 0.0, -0.1], [math.nan, 0.0, 0.0]], dtype=F64)
+    arc = path(
+        start,
+        torch.tensor([[0.0, 0.0, -40.0]], dtype=F64).repeat(2, 1),
+        end,
+        torch.full((2,), 0.005, dtype=F64),
+    )
+    level = torch.eye(3, dtype=F64).repeat(2, 1, 1)
+    zero = torch.zeros(2, 3, dtype=F64)
+    radius = torch.full((2,), 0.0335, dtype=F64)
+    found = racket_fraction(arc, (zero, level, zero, zero), torch.zeros(2, dtype=F64), radius)
+    assert found[0].item() == pytest.approx((0.1 - 0.0335) / 0.2, abs=1e-9)
+    assert torch.isinf(found[1])
 
 
 def test_a_ball_put_inside_racket_or_ground_is_moved_to_the_surface_and_counted():
