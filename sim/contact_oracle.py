@@ -10,7 +10,7 @@ How MuJoCo is brought to Newton's restitution and Coulomb's friction, which it h
   restitution e the damping ratio is ζ = −ln e / √(π² + ln² e) and √k √(1 − ζ²) = π / T. The engine's steps and the
   contact's end shift e by a per cent or two, so ζ is then calibrated on a straight drop.
 - `solimp` of 1e-4 makes the contact a plain penalty force. With values near one MuJoCo's convex solver lets a
-  sliding contact push harder than its spring: a ball at 16° then rebounds with 0.64 instead of 0.77.
+  sliding contact disturb the push of its spring: a ball at 16° then rebounds with about 0.62 instead of 0.77.
 - `solreffriction`, without spring and strongly damped, is friction that stops the contact point within a step or
   two if the cone allows it (elliptic cones, a high `impratio`).
 
