@@ -26,6 +26,7 @@ from humanoid.motion import RobotMotion
 
 LEGS = (np.arange(0, 6), np.arange(6, 12))
 """Joints of the left and right leg."""
+KNEES = (3, 9)
 UPPER_BODY = np.arange(12, NUM_JOINTS)
 """Joints of waist and arms."""
 CHANNELS = 4 + len(UPPER_BODY)
@@ -59,9 +60,10 @@ class TrajectoryConfig:
     Attributes:
         knots_s: between the spline's knots, s.
         goal_pos, goal_vel, goal_normal: m, m/s, rad.
-        torque_share: share of the motors' torque that may be used; torque: one unit of excess, share of the limit.
+        torque_share, wrist_share: share of the motors' torque that may be used, of the weak wrist's (pitch and yaw) less, so
+            that feedback has room; torque: one unit of excess, share of the limit.
         speed_share: the same for joint velocities, one unit of excess in rad/s is `speed`.
-        stop_margin: distance kept to joint stops, rad; stop: one unit beyond it, rad.
+        stop_margin, leg_margin: distance kept to joint stops of waist and arms and of the legs, rad; knee: least bend of a knee, rad; stop, leg_stop: one unit beyond it, rad.
         support: half length and half width of the area for the zero-moment point around the middle of the soles,
             m; zmp: one unit outside, m.
         friction: largest horizontal share of the ground's force; twist: largest moment about the vertical per
@@ -76,12 +78,16 @@ class TrajectoryConfig:
     goal_pos: float = 0.002
     goal_vel: float = 0.03
     goal_normal: float = 0.004
-    torque_share: float = 0.8
+    torque_share: float = 0.75
+    wrist_share: float = 0.5
     torque: float = 0.05
     speed_share: float = 0.8
     speed: float = 0.5
     stop_margin: float = 0.06
+    leg_margin: float = 0.06
+    knee: float = 0.35
     stop: float = 0.02
+    leg_stop: float = 0.005
     support: tuple[float, float] = (0.045, 0.14)
     zmp: float = 0.005
     friction: float = 0.35
@@ -170,14 +176,27 @@ class TrajectoryOptimizer:
         c[:, self.free] = np.linalg.lstsq(self.basis[0], rest, rcond=None)[0].T
         return c
 
+    def set_style(self, coefficients: np.ndarray, joint: float, pelvis: float = 1.0) -> None:
+        """Stay near another motion than the given one.
+
+        Args:
+            coefficients: of that motion, (CHANNELS, C).
+            joint: distance of a joint from it that counts as one unit, rad.
+            pelvis: factor on the config's distances of the pelvis.
+        """
+        self.style = coefficients
+        own = self.config.style_pelvis
+        scaled = (own[0] * pelvis, own[1] * pelvis, own[2] * pelvis, own[3] * pelvis)
+        self.config = replace(self.config, style_joint=joint, style_pelvis=scaled)
+        self._build_linear()
+        self.config = replace(self.config, style_pelvis=own)
+
     def _build_linear(self) -> None:
         """Normal matrix of style and smoothness, the same in every step."""
         config = self.config
         step = np.sqrt(1.0 / self.fps)
         style = np.concatenate([1 / np.array(config.style_pelvis), np.full(17, 1 / config.style_joint)])
-        smooth = np.concatenate(
-            [np.full(3, 1 / config.smooth_pelvis), np.full(18, 1 / config.smooth_joint)]
-        )
+        smooth = np.concatenate([np.full(3, 1 / config.smooth_pelvis), np.full(18, 1 / config.smooth_joint)])
         b, _, a = self.basis
         self._style_weight, self._smooth_weight = style * step, smooth * step
         n = b.shape[1]
@@ -195,9 +214,9 @@ class TrajectoryOptimizer:
         x, v, a = (basis @ c.T for basis in self._all)
         return x, v, a
 
-    def _solve_legs(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Leg angles (T, 12) from the pelvis, and how they follow it, (T, 12, 4)."""
-        legs, follow = self._legs.copy(), np.zeros((self.frames, 12, 4))
+    def _solve_legs(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Leg angles (T, 12) from the pelvis, how they follow it, (T, 12, 4), and what the soles miss, (T,)."""
+        legs, follow, missed = self._legs.copy(), np.zeros((self.frames, 12, 4)), np.zeros(self.frames)
         q = pin.neutral(self.model)
         for t in range(self.frames):
             half = 0.5 * x[t, 3]
@@ -215,17 +234,18 @@ class TrajectoryOptimizer:
                     damped = own.T @ np.linalg.inv(own @ own.T + 1e-8 * np.eye(6))
                     if attempt == 0 or worst > 1e-7:
                         step = damped @ off
-                        q[7 + leg] = np.clip(q[7 + leg] + np.clip(step, -0.3, 0.3), LOWER[leg], UPPER[leg])
+                        # Beyond a stop if need be: the residuals bring it back, and can, since they see how far.
+                        q[7 + leg] += np.clip(step, -0.3, 0.3)
+                        q[10 + leg[0]] = max(q[10 + leg[0]], 0.02)
                     rotation = _heading(x[t, 3])
-                    pelvis = np.concatenate(
-                        [jacobian[:, :3] @ rotation.T, jacobian[:, 5:6]], axis=1
-                    )
+                    pelvis = np.concatenate([jacobian[:, :3] @ rotation.T, jacobian[:, 5:6]], axis=1)
                     follow[t, leg] = -damped @ pelvis
                 if worst < 1e-7:
                     break
-            legs[t] = q[7:19]
-        self._legs = legs
-        return legs, follow
+            legs[t], missed[t] = q[7:19], worst
+        # Good warm starts only.
+        self._legs = np.where((missed < 1e-6)[:, None], legs, self._legs)
+        return legs, follow, missed
 
     def _dynamics(self, x, v, a, legs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Configuration, velocity and acceleration in Pinocchio's order."""
@@ -254,12 +274,13 @@ class TrajectoryOptimizer:
         """Nonlinear residuals (R,), their Jacobian (R, variables) if wanted, and figures of merit."""
         config, model, data = self.config, self.model, self.data
         x, v, a = self._states(c)
-        legs, follow = self._solve_legs(x)
+        legs, follow, legs_off = self._solve_legs(x)
         q, vel, acc = self._dynamics(x, v, a, legs)
         n = self.basis[0].shape[1]
         step = np.sqrt(1.0 / self.fps)
         middle = np.mean([sole.translation[:2] for sole in self.soles], axis=0)
         limit = EFFORT_LIMIT[UPPER_BODY]
+        usable = np.where(limit < 10, config.wrist_share, config.torque_share)
         rows: list[float] = []
         slopes: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
         most_torque, most_outside = 0.0, 0.0
@@ -287,10 +308,10 @@ class TrajectoryOptimizer:
                 by_q = by_v = by_a = np.zeros((35, CHANNELS))
             share = tau[18:] / limit
             most_torque = max(most_torque, float(np.abs(share).max()))
-            for j in np.nonzero(np.abs(share) > config.torque_share)[0]:
+            for j in np.nonzero(np.abs(share) > usable)[0]:
                 scale = np.sign(share[j]) * step / config.torque
                 add(
-                    scale * (share[j] - np.sign(share[j]) * config.torque_share),
+                    scale * (share[j] - np.sign(share[j]) * usable[j]),
                     t, *(scale / limit[j] * g[18 + j] for g in (by_q, by_v, by_a)),
                 )  # fmt: skip
             # Ground reaction about the pelvis, world frame.
@@ -327,6 +348,18 @@ class TrajectoryOptimizer:
             if beyond > 0:
                 scale = np.sign(about) * step / 0.02 / up
                 add(step / 0.02 * beyond, t, *(scale * g[5] for g in by_f))
+            # A leg near a stop cannot follow the pelvis any farther.
+            for joint in range(12):
+                low = config.knee if joint in KNEES else LOWER[joint] + config.leg_margin
+                beyond = max(legs[t, joint] - UPPER[joint] + config.leg_margin, low - legs[t, joint])
+                if beyond > 0:
+                    side = np.sign(legs[t, joint] - 0.5 * (LOWER[joint] + UPPER[joint]))
+                    one = nothing.copy()
+                    one[:4] = side * step / config.leg_stop * follow[t, joint]
+                    add(step / config.leg_stop * beyond, t, one, nothing, nothing)
+            if legs_off[t] > 1e-4:
+                most_outside = max(most_outside, 1.0)
+                add(1e3 * step * legs_off[t], t, nothing, nothing, nothing)
             # Stops and speeds of the joints.
             for channel, (low, high, fast) in enumerate(
                 zip(LOWER[UPPER_BODY], UPPER[UPPER_BODY], VELOCITY_LIMIT[UPPER_BODY], strict=True), 4
@@ -363,9 +396,10 @@ class TrajectoryOptimizer:
             embed[18:, 4:] = np.eye(17)
             full = jacobian @ embed
             pin.computeForwardKinematicsDerivatives(model, data, q[t], vel[t], np.zeros(35))
-            by_pose = pin.getFrameVelocityDerivatives(
-                model, data, self.racket, pin.LOCAL_WORLD_ALIGNED
-            )[0][:3] @ embed
+            by_pose = (
+                pin.getFrameVelocityDerivatives(model, data, self.racket, pin.LOCAL_WORLD_ALIGNED)[0][:3]
+                @ embed
+            )
             # z turns with the frame: d(n × z) = n × (w × z).
             turning = np.stack(
                 [np.cross(goal.normal, np.cross(full[3:, k], z)) for k in range(CHANNELS)], axis=1
@@ -374,7 +408,9 @@ class TrajectoryOptimizer:
             full, by_pose, turning = np.zeros((6, CHANNELS)), np.zeros((3, CHANNELS)), np.zeros((3, CHANNELS))
         for k in range(3):
             add(off[k] / config.goal_pos, t, full[k] / config.goal_pos, nothing, nothing)
-            add(slow[k] / config.goal_vel, t, by_pose[k] / config.goal_vel, full[k] / config.goal_vel, nothing)
+            add(
+                slow[k] / config.goal_vel, t, by_pose[k] / config.goal_vel, full[k] / config.goal_vel, nothing
+            )
             add(face[k] / config.goal_normal, t, turning[k] / config.goal_normal, nothing, nothing)
         figures = (
             (float(np.linalg.norm(off)), float(np.linalg.norm(slow)), angle),
@@ -399,46 +435,23 @@ class TrajectoryOptimizer:
         gradient = (b.T @ (off * self._style_weight) + a.T @ (acc * self._smooth_weight)).T.reshape(-1)
         return float((off**2).sum() + (acc**2).sum()), gradient
 
-    def solve(self, goal: FrameState, start: np.ndarray | None = None, iterations: int | None = None) -> Solution:
+    def solve(
+        self, goal: FrameState, start: np.ndarray | None = None, iterations: int | None = None
+    ) -> Solution:
         """Optimise.
 
         Args:
             goal: of the racket at the strike.
-            start: coefficients to start from, (CHANNELS, C), of an earlier solution; default: the given motion.
+            start: coefficients to start from, (CHANNELS, C), of a solution for a nearby goal. Default: the given
+                motion, from whose own racket state the goal is moved to the wanted one in stages.
             iterations: at most; default: the config's.
         """
         c = (self.style if start is None else start).copy()
-        n = self.basis[0].shape[1]
-        damping = 1e-3
-        r, jac, figures, shape = self._residual(c, goal, True)
-        quiet, gradient = self._linear_terms(c)
-        cost = float(r @ r) + quiet
-        for _ in range(iterations or self.config.iterations):
-            assert jac is not None
-            matrix = self._linear + jac.T @ jac
-            slope = gradient + jac.T @ r
-            improved = False
-            for _ in range(6):
-                step = np.linalg.solve(matrix + damping * np.diag(np.diag(matrix)), -slope)
-                trial = c.copy()
-                trial[:, self.free] += np.clip(step.reshape(CHANNELS, n), -0.5, 0.5)
-                new_r, _, new_figures, new_shape = self._residual(trial, goal, False)
-                new_quiet, _ = self._linear_terms(trial)
-                new_cost = float(new_r @ new_r) + new_quiet
-                if new_cost < cost:
-                    improved = True
-                    break
-                damping = min(damping * 6, 1e6)
-            if not improved:
-                break
-            gain = cost - new_cost
-            c, cost, figures, shape = trial, new_cost, new_figures, new_shape
-            damping = max(damping / 4, 1e-6)
-            if gain < 1e-3 * cost:
-                break
-            r, jac, _, _ = self._residual(c, goal, True)
-            _, gradient = self._linear_terms(c)
-        q, _ = shape
+        if start is None:
+            own = self.state(c, goal.sign)
+            for share in (0.0, 0.25, 0.5, 0.75):
+                c = self._descend(c, _between(own, goal, share), 5)[0]
+        c, cost, figures, q = self._descend(c, goal, iterations or self.config.iterations)
         motion = replace(
             self.given,
             root_pos=q[:, :3].copy(),
@@ -446,6 +459,58 @@ class TrajectoryOptimizer:
             joint_pos=q[:, 7:].copy(),
         )
         return Solution(motion, c, cost, *figures)
+
+    def state(self, c: np.ndarray, sign: float = 1.0) -> FrameState:
+        """State of the racket at the strike of the motion with coefficients `c`."""
+        x, v, a = self._states(c)
+        legs, _, _ = self._solve_legs(x)
+        q, vel, _ = self._dynamics(x, v, a, legs)
+        pin.forwardKinematics(self.model, self.data, q[self.strike], vel[self.strike])
+        place = pin.updateFramePlacement(self.model, self.data, self.racket)
+        moving = pin.getFrameVelocity(self.model, self.data, self.racket, pin.LOCAL_WORLD_ALIGNED).linear
+        return FrameState(place.translation.copy(), moving.copy(), sign * place.rotation[:, 2], sign)
+
+    def _descend(self, c: np.ndarray, goal: FrameState, iterations: int):
+        """Levenberg–Marquardt from `c`: coefficients, cost, figures of merit and configurations."""
+        n = self.basis[0].shape[1]
+        damping = 1e-3
+        r, jac, figures, shape = self._residual(c, goal, True)
+        quiet, gradient = self._linear_terms(c)
+        cost = float(r @ r) + quiet
+        for _ in range(iterations):
+            assert jac is not None
+            matrix = self._linear + jac.T @ jac
+            slope = gradient + jac.T @ r
+            gain = 0.0
+            for _ in range(9):
+                step = np.linalg.solve(matrix + damping * np.diag(np.diag(matrix)), -slope)
+                # Shortened as a whole, so that its direction stays one of descent.
+                step *= min(1.0, 0.5 / max(float(np.abs(step).max()), 1e-9))
+                trial = c.copy()
+                trial[:, self.free] += step.reshape(CHANNELS, n)
+                new_r, _, new_figures, new_shape = self._residual(trial, goal, False)
+                new_cost = float(new_r @ new_r) + self._linear_terms(trial)[0]
+                if new_cost < cost:
+                    gain = cost - new_cost
+                    c, cost, figures, shape = trial, new_cost, new_figures, new_shape
+                    damping = max(damping / 4, 1e-6)
+                    break
+                damping *= 6
+            if gain < 1e-3 * cost:
+                break
+            r, jac, _, _ = self._residual(c, goal, True)
+            gradient = self._linear_terms(c)[1]
+        return c, cost, figures, shape[0]
+
+
+def _between(a: FrameState, b: FrameState, share: float) -> FrameState:
+    normal = (1 - share) * a.normal + share * b.normal
+    return FrameState(
+        (1 - share) * a.pos + share * b.pos,
+        (1 - share) * a.vel + share * b.vel,
+        normal / max(float(np.linalg.norm(normal)), 1e-9),
+        b.sign,
+    )
 
 
 def _heading(angle: float) -> np.ndarray:

@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from policies.player import Player
-from sim.ball import BallState
 from sim.ball_sim import BallSim
 from sim.launcher import Launcher, LauncherConfig
-from sim.predict import predict
 
 
 class GoalError(ValueError):
@@ -98,27 +96,16 @@ def draw_goals(
         fresh = plan.feasible & ~begun & (plan.goal.time <= strike_s[plan.stroke])
         ids = fresh.nonzero().squeeze(1)
         if len(ids):
-            goal = plan.goal
-            path = predict(
-                BallState(balls.state.pos[ids], balls.state.vel[ids], torch.zeros(len(ids), 3)),
-                player.planner.params,
-                player.planner.config.horizon,
-                player.dt,
-            )
-            number = (goal.time[ids] / player.dt).round().long()
-            step = number[:, None, None].expand(-1, 1, 3)
-            # Strikes lie between the path's points.
-            vel = path.vel.gather(1, step)[:, 0]
-            rest = (goal.time[ids] - number * player.dt)[:, None]
+            goal, ball = plan.goal, plan.ball
             rows = {
                 "stroke": plan.stroke[ids],
                 "time": goal.time[ids],
                 "pos": goal.pos[ids] - origin,
                 "vel": goal.vel[ids],
                 "normal": goal.normal[ids],
-                "ball_pos": path.pos.gather(1, step)[:, 0] + rest * vel - origin,
-                "ball_vel": vel,
-                "ball_spin": path.spin_after,
+                "ball_pos": ball.pos[ids] - origin,
+                "ball_vel": ball.vel[ids],
+                "ball_spin": ball.spin[ids],
             }
             for key, value in rows.items():
                 out.setdefault(key, []).append(value)

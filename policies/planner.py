@@ -9,9 +9,10 @@ from torch import Tensor
 
 from humanoid.racket import RACKET
 from policies.strokes import StrokeSet
-from sim.ball import BallParams, BallState, aero
-from sim.predict import fly_arc, predict
-from sim.stringbed import Racket, impact
+from sim.aim import plan_return
+from sim.ball import GRAVITY, BallParams, BallState
+from sim.predict import predict
+from sim.stringbed import Racket
 
 
 @dataclass(frozen=True)
@@ -20,34 +21,31 @@ class PlannerConfig:
 
     Attributes:
         horizon: how far the ball is predicted, s.
-        reach: what counts as one unit of distance from where a stroke strikes, x forward, y sideways, z up, m.
-        limit: a ball that passes every stroke farther than this many units is let go.
-        height: lowest and highest meeting point, m.
+        reach: what counts as one unit of distance from where a family of strokes is at ease, x forward, y sideways,
+            z up, m.
+        margin: a ball that passes every family's range farther than this is let go, m.
         lead: shortest time in which a stroke can still be begun, s.
         patience: cost of moving the time of a stroke that has begun, 1/s².
         freeze: in the last moments the goal stays as it is, s.
-        landing_weight: of the landing against the distance when a stroke is chosen.
-        landing: what counts as one unit of landing error, along and across the court, m.
-        clearance: safe height of the return over the net cord, m.
-        deepest, widest: the ball is aimed no nearer to the opponent's lines than this allows, x and |y|, m.
-        turning: price of meeting the ball before or after the strike, m of distance for a second.
-        correction: distance by which the arm can move a stroke's contact point, m.
+        clearance: height of the return's centre over the net cord, m. topspin: of the return, rad/s.
+        shortest, deepest, widest: the ball is aimed between these distances behind the net, and no nearer to the
+            side lines, x and |y|, m.
+        strain: largest distance of a goal from those a family was learned from (Mahalanobis); a goal beyond is
+            drawn in: the ball is met all the same, and flies where it will.
     """
 
     horizon: float = 1.3
-    reach: tuple[float, float, float] = (0.12, 0.12, 0.12)
-    limit: float = 2.5
-    height: tuple[float, float] = (0.45, 1.35)
-    lead: float = 0.45
+    reach: tuple[float, float, float] = (0.25, 0.3, 0.25)
+    margin: float = 0.06
+    lead: float = 0.82
     patience: float = 40.0
     freeze: float = 0.05
-    landing_weight: float = 1.0
-    landing: tuple[float, float] = (3.0, 2.5)
-    clearance: float = 0.6
-    deepest: float = 6.5
-    widest: float = 2.5
-    correction: float = 0.06
-    turning: float = 8.0
+    clearance: float = 2.0
+    topspin: float = -60.0
+    shortest: float = 4.0
+    deepest: float = 6.2
+    widest: float = 2.2
+    strain: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -69,38 +67,19 @@ class StrikeGoal:
 
 @dataclass(frozen=True)
 class Plan:
-    """A strike goal, the stroke for it, (N,) int, and whether the ball can be met at all, (N,) bool."""
+    """A strike goal, the stroke for it, (N,) int, whether the ball can be met at all, (N,) bool, and the ball
+    before the strike, position, velocity, spin (N, 3), court frame."""
 
     goal: StrikeGoal
     stroke: Tensor
     feasible: Tensor
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """Racket at the strike of each stroke: position, velocity, hitting face's normal (N, K, 3), rotation."""
-
-    pos: Tensor
-    vel: Tensor
-    normal: Tensor
-    rot: Tensor
-
-
-@dataclass(frozen=True)
-class _Meeting:
-    """Where ball and racket come together: ball (N, K, 3) and its velocity, what stays open between racket and ball,
-    (N, K, 3), m, and when the strike is and how long after it they meet, from the moment asked about, (N, K), s."""
-
-    pos: Tensor
-    vel: Tensor
-    off: Tensor
-    delay: Tensor
-    early: Tensor
+    ball: BallState
 
 
 class Planner:
-    """Chooses meeting point and stroke: for every stroke the moment at which the ball passes nearest to where the
-    stroke strikes, the impact there, and where the ball would land; then the stroke that serves best.
+    """Chooses meeting point and stroke: for each family the moment at which the ball passes nearest to where its
+    strokes are at ease, and the racket that sends the ball from there to its target; then the family whose strokes
+    are nearer to that.
 
     Args:
         strokes: to choose from.
@@ -146,123 +125,107 @@ class Planner:
                 (N,) bool; None: no ball has.
         """
         config, strokes = self.config, self.strokes
+        n, kinds = len(ball_pos), strokes.num_strokes
         ball = BallState(ball_pos, ball_vel, torch.zeros_like(ball_pos))
         path = predict(ball, self.params, config.horizon, strokes.dt)
-        cos, sin = stance[:, 2].cos(), stance[:, 2].sin()
-        # Path in the stance frame, (N, T, 3).
-        dx, dy = path.pos[..., 0] - stance[:, None, 0], path.pos[..., 1] - stance[:, None, 1]
-        x = cos[:, None] * dx + sin[:, None] * dy
-        y = cos[:, None] * dy - sin[:, None] * dx
-        z = path.pos[..., 2]
-        own = strokes.contact_pos
-        sx, sy, sz = config.reach
-        distance = (
-            ((x[:, None] - own[:, 0, None]) / sx) ** 2
-            + ((y[:, None] - own[:, 1, None]) / sy) ** 2
-            + ((z[:, None] - own[:, 2, None]) / sz) ** 2
-        )  # (N, K, T)
+        local = self._to_stance(path.pos, stance, move=True)
+        flow = self._to_stance(path.vel, stance, move=False)
+        ease = strokes.centre[:, :3]
+        reach = torch.tensor(config.reach)
+        # Distance from ease, and from the range of each family, (N, K, T).
+        away = ((local[:, None] - ease[:, None]) / reach).square().sum(-1)
+        beyond = self._beyond(local[:, None], strokes.low[:, None], strokes.high[:, None])
         when = path.time
         once = torch.zeros_like(begun) if bounced is None else bounced
         first = torch.where(once, torch.full_like(time, -1.0), path.bounce_time)
         last = torch.where(once, path.bounce_time, path.second_bounce_time)
-        open_window = (
-            (when > first[:, None]) & (when < last[:, None]) & (z > config.height[0]) & (z < config.height[1])
-        )
         soonest = torch.where(begun, torch.zeros_like(time), torch.full_like(time, config.lead))
-        open_window = open_window & (when >= soonest[:, None])
-        slip = torch.where(begun[:, None], config.patience * (when - time[:, None]) ** 2, torch.zeros_like(z))
-        cost = distance + slip[:, None]
-        cost = torch.where(open_window[:, None], cost, torch.full_like(cost, 1e4))
-        # For each stroke the moment at which the ball passes nearest to where it strikes, (N, K).
-        least, step = cost.min(dim=2)
-        pick = step[..., None].expand(-1, -1, 3)
-        placed = self._placed(stance)
-        meet = self._meet(path.pos.gather(1, pick), path.vel.gather(1, pick), placed)
-        miss = (meet.off * meet.off).sum(-1) / config.reach[0] ** 2 + (meet.early / 0.012) ** 2
-        miss = torch.where(least < 1e3, miss, least)
-        worth = miss + config.landing_weight * self._landing_cost(
-            meet, path.spin_after[:, None].expand_as(meet.pos), target, placed
+        window = (when > first[:, None]) & (when < last[:, None]) & (when >= soonest[:, None])
+        slip = torch.where(
+            begun[:, None], config.patience * (when - time[:, None]) ** 2, torch.zeros_like(when)
         )
+        cost = away + (beyond / 0.05) ** 2 + slip[:, None]
+        cost = torch.where(window[:, None], cost, torch.full_like(cost, 1e4))
+        least, step = cost.min(dim=2)
+        # Between the path's points, where the ball passes nearest to ease, (N, K).
+        pick = step[..., None].expand(-1, -1, 3)
+        near, moving = local.gather(1, pick), flow.gather(1, pick)
+        rate = (moving / reach).square().sum(-1).clamp(min=1e-3)
+        later = (-((near - ease) * moving / reach**2).sum(-1) / rate).clamp(
+            -0.5 * strokes.dt, 0.5 * strokes.dt
+        )
+        meet_time = when[step] + later
+        pos, vel = path.pos.gather(1, pick), path.vel.gather(1, pick)
+        pos = pos + vel * later[..., None]
+        fall = torch.zeros_like(pos)
+        fall[..., 2] = 0.5 * GRAVITY * later**2
+        pos = pos - fall
+        fall[..., 2] = GRAVITY * later
+        vel = vel - fall
+        # A ball that has bounced rolls a little more than it flies.
+        rolled = torch.stack((-vel[..., 1], vel[..., 0], torch.zeros_like(later)), dim=-1) * (
+            0.6 / float(self.params.radius)
+        )
+        spin = torch.where(once[:, None, None], rolled, path.spin_after[:, None].expand_as(pos))
+        axis = self._from_stance(strokes.axis.expand(n, -1, -1), stance)
+        aim = torch.stack(
+            (
+                target[:, 0].clamp(config.shortest, config.deepest),
+                target[:, 1].clamp(-config.widest, config.widest),
+            ),
+            dim=1,
+        )
+        strike, _ = plan_return(
+            BallState(pos, vel, spin),
+            aim[:, None].expand(-1, kinds, -1),
+            self.racket,
+            self.params,
+            topspin=config.topspin,
+            clearance=config.clearance,
+            max_speed=16.0,
+            long_axis=axis,
+            face=strokes.face.expand(n, -1),
+        )
+        which = torch.arange(kinds).expand(n, -1)
+        scaled = strokes.scaled(
+            which,
+            self._to_stance(strike.pos, stance, move=True),
+            self._to_stance(strike.vel, stance, move=False),
+            self._to_stance(strike.normal, stance, move=False),
+        )
+        strain = strokes.distance(which, scaled)
+        worth = least + strain**2
         chosen = torch.where(begun, stroke, worth.argmin(dim=1))
         row = chosen[:, None]
         single = row[..., None].expand(-1, 1, 3)
+        passes = beyond.gather(2, step[..., None])[..., 0]
         goal = StrikeGoal(
-            pos=(placed.pos + meet.off).gather(1, single)[:, 0],
-            vel=placed.vel.gather(1, single)[:, 0],
-            normal=placed.normal.gather(1, single)[:, 0],
-            time=when[step.gather(1, row)[:, 0]] + meet.delay.gather(1, row)[:, 0],
+            pos=strike.pos.gather(1, single)[:, 0],
+            vel=strike.vel.gather(1, single)[:, 0],
+            normal=strike.normal.gather(1, single)[:, 0],
+            time=meet_time.gather(1, row)[:, 0],
         )
-        return Plan(goal, chosen, miss.gather(1, row)[:, 0] < config.limit**2)
+        met = BallState(*(value.gather(1, single)[:, 0] for value in (pos, vel, spin)))
+        feasible = (least < 1e3) & (passes < config.margin)
+        return Plan(goal, chosen, feasible.gather(1, row)[:, 0], met)
 
-    def _meet(self, pos: Tensor, vel: Tensor, placed: _Placed) -> _Meeting:
-        """When to strike so that ball and string-bed centre come together, from a moment at which they are near.
+    @staticmethod
+    def _beyond(pos: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """How far positions (…, 3) lie outside a box, (…), m."""
+        return torch.linalg.vector_norm((low - pos).clamp(min=0) + (pos - high).clamp(min=0), dim=-1)
 
-        Both move in straight lines: with d the way from racket to ball at that moment, the ball is met h later by
-        a racket that is w past its strike, and d + v_ball h - v_racket w is what stays open. Least squares in h and
-        w, where being far from the strike has a price since the face turns.
-        """
-        open_way = pos - self.params.radius * placed.normal - placed.pos
-        ball, racket = vel, placed.vel
-        bb, rr, br = (
-            (ball * ball).sum(-1),
-            (racket * racket).sum(-1) + self.config.turning**2,
-            (ball * racket).sum(-1),
-        )
-        bd, rd = (ball * open_way).sum(-1), (racket * open_way).sum(-1)
-        scale = 1.0 / (bb * rr - br * br).clamp(min=1e-6)
-        h = ((br * rd - rr * bd) * scale).clamp(-0.03, 0.03)
-        w = ((bb * rd - br * bd) * scale).clamp(-0.02, 0.02)
-        off = open_way + ball * h[..., None] - racket * w[..., None]
-        return _Meeting(pos + ball * h[..., None], vel, off, h - w, w)
+    @staticmethod
+    def _to_stance(value: Tensor, stance: Tensor, move: bool) -> Tensor:
+        """Vectors (N, K, 3) of the court frame in the stance frame; positions if `move`."""
+        cos, sin = stance[:, None, 2].cos(), stance[:, None, 2].sin()
+        x, y, z = value.unbind(-1)
+        if move:
+            x, y = x - stance[:, None, 0], y - stance[:, None, 1]
+        return torch.stack((cos * x + sin * y, cos * y - sin * x, z), dim=-1)
 
-    def _placed(self, stance: Tensor) -> _Placed:
-        """What the strokes deliver, in the court frame, (N, K, …)."""
-        s = self.strokes
-        cos, sin = stance[:, 2:].cos(), stance[:, 2:].sin()
-
-        def turned(v: Tensor) -> Tensor:
-            x, y, z = v.unbind(-1)
-            return torch.stack((cos * x - sin * y, sin * x + cos * y, z.expand(stance.shape[0], -1)), dim=-1)
-
-        pos = turned(s.contact_pos) + torch.cat((stance[:, :2], torch.zeros_like(cos)), dim=1)[:, None]
-        normal = turned(s.contact_normal)
-        z = s.face[:, None] * normal
-        x = turned(s.contact_axis)
-        x = torch.nn.functional.normalize(x - (x * z).sum(-1, keepdim=True) * z, dim=-1)
-        rot = torch.stack((x, torch.linalg.cross(z, x), z), dim=-1)
-        return _Placed(pos, turned(s.contact_vel), normal, rot)
-
-    def _landing_cost(self, meet: _Meeting, ball_spin: Tensor, target: Tensor, placed: _Placed) -> Tensor:
-        """How badly each stroke would return the ball, (N, K): distance of the landing from the wanted point in
-        comfortable units, and how far the flight stays under a safe height over the net."""
-        config = self.config
-        # The ball meets the strings off their centre by what the arm cannot make up.
-        ball_pos, ball_vel, off = meet.pos, meet.vel, meet.off
-        off = off - (off * placed.normal).sum(-1, keepdim=True) * placed.normal
-        far = torch.linalg.vector_norm(off, dim=-1, keepdim=True).clamp(min=1e-6)
-        off = off * (far - config.correction).clamp(min=0.0, max=0.12) / far
-        contact = ball_pos - self.params.radius * placed.normal
-        hit = impact(
-            ball_vel, ball_spin, placed.normal, contact, contact - off, placed.rot, placed.vel,
-            torch.zeros_like(ball_vel), self.racket, self.params,
-        )  # fmt: skip
-        air = aero(self.params, ball_pos)
-        duration = torch.full_like(ball_pos[..., 0], 2.6)
-        arc = fly_arc(BallState(ball_pos, hit.vel, hit.spin), air, duration, 8)
-        landing_time = arc.falls_to(torch.full_like(duration, float(self.params.radius))).clamp(max=2.6)
-        landing = arc.at(landing_time[None])[0][0]
-        grid = torch.linspace(0.1, 2.5, 13).view(-1, 1, 1).expand(-1, *duration.shape)
-        path = arc.at(grid)[0]
-        before, after = path[:-1, ..., 0], path[1:, ..., 0]
-        crossing = (before < 0) & (after >= 0)
-        share = (-before / (after - before).clamp(min=1e-3)).clamp(0.0, 1.0)
-        height = path[:-1, ..., 2] + share * (path[1:, ..., 2] - path[:-1, ..., 2])
-        over = torch.where(crossing, height, torch.zeros_like(height)).amax(0)
-        low = (config.clearance - (over - 1.0)).clamp(min=0.0)
-        aim_x = target[:, None, 0].clamp(max=config.deepest)
-        aim_y = target[:, None, 1].clamp(-config.widest, config.widest)
-        return (
-            ((landing[..., 0] - aim_x) / config.landing[0]) ** 2
-            + ((landing[..., 1] - aim_y) / config.landing[1]) ** 2
-            + (low / 0.3) ** 2
-        )
+    @staticmethod
+    def _from_stance(value: Tensor, stance: Tensor) -> Tensor:
+        """Directions (N, K, 3) of the stance frame in the court frame."""
+        cos, sin = stance[:, None, 2].cos(), stance[:, None, 2].sin()
+        x, y, z = value.unbind(-1)
+        return torch.stack((cos * x - sin * y, sin * x + cos * y, z), dim=-1)

@@ -4,14 +4,13 @@ Written in torch without branches on values, so that the same code runs in train
 network in its middle, on the robot: raw observations and a memory in, joint position targets and the next memory
 out.
 
-    plan      ball and robot state → strike goal, stroke, phase; the reference is bent so that the racket meets the goal
+    plan      ball and robot state → strike goal, stroke, phase
     observe   what the network sees
     act       reference + feed-forward + balance feedback + the network's residual → joint position targets
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -22,7 +21,7 @@ from humanoid.joints import KD, KP, LOWER, NUM_JOINTS, READY_JOINT_POS, UPPER
 from humanoid.racket import ARM_JOINTS
 from policies.chain import foot_chain, racket_chain
 from policies.planner import Planner, PlannerConfig
-from policies.strokes import StrokeSet
+from policies.strokes import COLUMNS, StrokeSet, features
 from sim.return_task import TERMS
 from sim.stringbed import rotation_matrix
 
@@ -34,6 +33,7 @@ MEMORY: dict[str, int] = {
     "stance": 3,
     "stroke": 1,
     "phase": 1,
+    "rate": 1,
     "begun": 1,
     "time": 1,
     "since": 1,
@@ -42,8 +42,6 @@ MEMORY: dict[str, int] = {
     "goal_pos": 3,
     "goal_vel": 3,
     "goal_normal": 3,
-    "bend": ARM,
-    "whip": ARM,
     "offset": NUM_JOINTS,
     "ref_pos": NUM_JOINTS,
     "action": NUM_JOINTS,
@@ -59,14 +57,10 @@ class PlayerConfig:
     Attributes:
         strokes: names of the planted strokes it plays; none: all that ship.
         action_scale_legs, action_scale_arms: target correction of a network output of 1, rad.
-        bend_window: half width in time of the bend that moves the racket to the goal, s.
-        whip_window: half width of the bend that gives it the goal's velocity, s.
-        bend_limit, whip_limit: largest bend, rad, and added joint speed, rad/s.
-        effort: how readily each joint of waist and right arm takes part in bend and whip. The 5 N m wrist motors
-            have enough to do with the stroke itself.
-        iterations: Gauss–Newton steps of the bend at each planning.
+        early: a stroke may begin so long before the way back from the last one is over, s.
         join: time in which what went before a stroke fades out, s.
-        recover: a new stroke may begin so long after a strike, s.
+        hurry: the wind-up of a stroke that is late, and the way back from one, run up to so many times as fast.
+        swing: what comes before the strike and keeps its own time, s.
         feedback: share of the balance regulator's correction that is used, 0–1.
         stance_rate: how fast the stance follows the feet if they slip, 1/s.
         planner: see `PlannerConfig`.
@@ -75,14 +69,10 @@ class PlayerConfig:
     strokes: tuple[str, ...] = ()
     action_scale_legs: float = 0.15
     action_scale_arms: float = 0.25
-    bend_window: float = 0.5
-    whip_window: float = 0.35
-    bend_limit: float = 0.15
-    whip_limit: float = 0.01
-    effort: tuple[float, ...] = (0.4, 0.15, 0.15, 1.0, 1.0, 1.0, 1.0, 1.0, 0.3, 0.3)
-    iterations: int = 3
+    early: float = 0.16
     join: float = 0.5
-    recover: float = 0.45
+    hurry: float = 1.35
+    swing: float = 0.36
     feedback: float = 1.0
     stance_rate: float = 2.0
     planner: PlannerConfig = field(default_factory=PlannerConfig)
@@ -144,7 +134,7 @@ class Player:
         self._feet_ahead = float(middle[0])
         """Middle of the soles ahead of the pelvis in the ready pose, m."""
         self.observation_size = (
-            6 + 6 + 2 * NUM_JOINTS + 2 * ARM + 3 * 5 + 2 * ARM + 6 + NUM_JOINTS + strokes.num_strokes
+            6 + 6 + 2 * NUM_JOINTS + 2 * ARM + 3 * 5 + 6 + NUM_JOINTS + strokes.num_strokes
         )
 
     # Memory
@@ -170,26 +160,28 @@ class Player:
             replan: look at the ball; otherwise the last plan stands (training skips steps to save time).
 
         Returns:
-            Memory with this step's stance, stroke, phase, goal and bend.
+            Memory with this step's stance, stroke, phase and goal.
         """
         config, m = self.config, self.unpack(memory)
         started = m["started"] > 0.5
         stance = self._stance(terms, m, started)
         m["ref_pos"] = torch.where(started, m["ref_pos"], self.ready)
-        phase0 = torch.where(started, m["phase"], torch.full_like(m["phase"], 99.0))
         stroke = m["stroke"][:, 0].round().to(torch.int64)
         strike_s = self.strokes.strike.float() * self.dt
         end_s = self.strokes.end.float() * self.dt
 
         begun = m["begun"][:, 0] > 0.5
         time = (m["time"][:, 0] - self.dt).clamp(min=-1.0)
-        phase = phase0[:, 0] + self.dt
+        phase = torch.where(started[:, 0], m["phase"][:, 0] + m["rate"][:, 0] * self.dt, end_s[stroke])
+        phase = torch.minimum(phase, end_s[stroke])
         since = m["since"][:, 0] + self.dt
         # The strike is over a moment after its time.
         struck = begun & (time < -0.5 * self.dt)
         begun = begun & ~struck
         begin = torch.zeros_like(begun)
-        free = ~begun & (phase >= strike_s[stroke] + config.recover)
+        free = ~begun & (phase >= end_s[stroke] - config.early - 0.5 * self.dt)
+        # Time left for the way back before the next stroke must begin.
+        spare = torch.full_like(time, 10.0)
         goal = {name: m[f"goal_{name}"] for name in ("pos", "vel", "normal")}
         # A ball has bounced on this side when it turns from falling to rising there.
         near = terms["ball_pos"][:, :1] < 0.0
@@ -211,7 +203,8 @@ class Player:
             )
             seen = terms["ball_valid"][:, 0] > 0.5
             usable = plan.feasible & seen
-            begin = usable & free & (plan.goal.time <= strike_s[plan.stroke])
+            begin = usable & free & (plan.goal.time <= strike_s[plan.stroke] + 0.5 * self.dt)
+            spare = torch.where(usable & ~begun, plan.goal.time - strike_s[plan.stroke], spare)
             follow = usable & begun & (time > self.planner.config.freeze)
             update = begin | follow
             stroke = torch.where(begin, plan.stroke, stroke)
@@ -220,16 +213,20 @@ class Player:
                 goal[name] = torch.where(update[:, None], value, goal[name])
             since = torch.where(begin, torch.zeros_like(since), since)
             begun = begun | begin
-            for name in ("bend", "whip"):
-                m[name] = torch.where(begin[:, None], torch.zeros_like(m[name]), m[name])
-        # Before the strike the clock is the time that is left; after it, the stroke runs out.
-        phase = torch.where(begun, strike_s[stroke] - time, phase)
-        phase = torch.minimum(phase.clamp(min=0.0), end_s[stroke])
+        phase = torch.where(begin, torch.zeros_like(phase), phase)
+        # The clock runs so that the stroke strikes on time, and is over when the next one must begin.
+        # What is late is made up for before the swing; the swing itself has its own time.
+        swing = torch.where(strike_s[stroke] - phase > config.swing + self.dt, config.swing, 0.0)
+        ahead = (strike_s[stroke] - phase - swing) / (time - swing).clamp(min=0.5 * self.dt)
+        back = (end_s[stroke] - phase) / spare.clamp(min=self.dt)
+        rate = torch.where(begun, ahead.clamp(min=0.7), back.clamp(min=1.0)).clamp(max=config.hurry)
+        rate = torch.where(begun & (time < 0.5 * self.dt), torch.ones_like(rate), rate)
         m.update(
             started=torch.ones_like(m["started"]),
             stance=stance,
             stroke=stroke[:, None].float(),
             phase=phase[:, None],
+            rate=rate[:, None],
             begun=begun[:, None].float(),
             time=time[:, None],
             since=since[:, None],
@@ -237,11 +234,8 @@ class Player:
             goal_vel=goal["vel"],
             goal_normal=goal["normal"],
         )
-        m["offset"] = torch.where(begin[:, None], m["ref_pos"] - self._clip(m)[0], m["offset"])
-        if replan:
-            bend, whip = self._aim_racket(terms, m)
-            m["bend"] = torch.where(begun[:, None], bend, m["bend"])
-            m["whip"] = torch.where(begun[:, None], whip, m["whip"])
+        own = self._clip(m, 0.0)["joint_pos"]
+        m["offset"] = torch.where(begin[:, None], m["ref_pos"] - own, m["offset"])
         m["ref_pos"] = self.reference(m).joint_pos
         return self.pack(m)
 
@@ -264,128 +258,49 @@ class Player:
 
     # Reference
 
-    def _clip(self, m: dict[str, Tensor]) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor], Tensor]:
-        """The stroke itself at the present phase: joint angles and velocities (N, 29), a function that looks up any
-        table of the stroke set there, and whether it is still moving, (N, 1)."""
+    def _clip(self, m: dict[str, Tensor], ahead: float) -> dict[str, Tensor]:
+        """The stroke for the goal, `ahead` s after the present phase, by column, and whether it is "moving"."""
         s = self.strokes
         stroke = m["stroke"][:, 0].round().to(torch.int64)
-        phase = m["phase"][:, 0]
-        frame = phase / self.dt
-        frames = s.joint_pos.shape[1]
-        low = frame.floor().clamp(max=float(frames - 2))
-        u = (frame - low)[:, None]
-        row = stroke * frames + low.to(torch.int64)
+        end = s.end[stroke].float()
+        frame = torch.minimum((m["phase"][:, 0] + ahead * m["rate"][:, 0]) / self.dt, end)
+        low = frame.floor().clamp(max=float(s.weights.shape[1] - 2))
+        u = (frame - low)[:, None, None]
+        row = stroke * s.weights.shape[1] + low.to(torch.int64)
+        table = s.weights.flatten(0, 1)
+        weights = torch.lerp(table[row], table[row + 1], u)
+        goal = [self._to_stance(m, name) for name in ("pos", "vel", "normal")]
+        scaled = s.scaled(stroke, *goal)
+        strain = s.distance(stroke, scaled)
+        scaled = scaled * (self.planner.config.strain / strain.clamp(min=1e-6)).clamp(max=1.0)[:, None]
+        values = (features(scaled).unsqueeze(1) @ weights)[:, 0]
+        out = dict(zip(COLUMNS, values.split(list(COLUMNS.values()), dim=1), strict=True))
+        out["moving"] = (frame < end - 1e-2).float()[:, None]
+        return out
 
-        def at(table: Tensor) -> Tensor:
-            flat = table.flatten(0, 1).flatten(1)
-            return flat[row] + u * (flat[row + 1] - flat[row])
-
-        moving = (phase < s.end[stroke].float() * self.dt - 1e-4).float()[:, None]
-        return at(s.joint_pos), at(s.joint_vel) * moving, at, moving
-
-    def reference(self, m: dict[str, Tensor]) -> Reference:
-        """The stroke at the present phase, bent toward the goal, in the stance frame."""
-        s, config = self.strokes, self.config
-        stroke = m["stroke"][:, 0].round().to(torch.int64)
-        phase = m["phase"][:, 0]
-        joint_pos, joint_vel, at, moving = self._clip(m)
+    def reference(self, m: dict[str, Tensor], ahead: float = 0.0) -> Reference:
+        """The stroke for the goal, `ahead` s after the present phase, in the stance frame."""
+        config = self.config
+        clip = self._clip(m, ahead)
+        moving = clip["moving"]
         # Join: what the last reference was off the stroke at its beginning fades out.
-        x = (m["since"] / config.join).clamp(0.0, 1.0)
-        joint_pos = joint_pos + (1 - x) ** 2 * (1 + 2 * x) * m["offset"]
-        joint_vel = joint_vel - 6 * x * (1 - x) / config.join * m["offset"]
-        # Bend: reach the goal's pose and velocity at the strike.
-        tau = phase[:, None] - s.strike[stroke].float()[:, None] * self.dt
-        (b, b_rate, b_acc), (w, w_rate, w_acc) = self._windows(tau)
-        bent = b * m["bend"] + w * m["whip"]
-        rate = b_rate * m["bend"] + w_rate * m["whip"]
-        push = at(s.arm_inertia).unflatten(-1, (ARM, ARM)) @ (
-            b_acc * m["bend"] + w_acc * m["whip"]
-        ).unsqueeze(-1)
-        pick = torch.nn.functional.one_hot(self.arm, NUM_JOINTS).float()
-        joint_pos = joint_pos + bent @ pick
-        joint_vel = joint_vel + rate @ pick
+        x = ((m["since"] + ahead) / config.join).clamp(0.0, 1.0)
+        joint_pos = clip["joint_pos"] + (1 - x) ** 2 * (1 + 2 * x) * m["offset"]
+        moving = moving * m["rate"]
+        joint_vel = clip["joint_vel"] * moving - 6 * x * (1 - x) / config.join * m["offset"]
         joint_pos = torch.minimum(torch.maximum(joint_pos, self.lower), self.upper)
+        cos, sin = clip["heading"].cos(), clip["heading"].sin()
+        zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+        rot = torch.cat((cos, -sin, zero, sin, cos, zero, zero, zero, one), dim=-1).unflatten(-1, (3, 3))
         return Reference(
-            root_pos=at(s.root_pos),
-            root_rot=at(s.root_rot).unflatten(-1, (3, 3)),
-            root_lin_vel=at(s.root_lin_vel) * moving,
-            root_ang_vel=at(s.root_ang_vel) * moving,
+            root_pos=clip["root_pos"],
+            root_rot=rot,
+            root_lin_vel=clip["root_lin_vel"] * moving,
+            root_ang_vel=torch.cat((zero, zero, clip["heading_rate"] * moving), dim=1),
             joint_pos=joint_pos,
             joint_vel=joint_vel,
-            torque=at(s.torque) + push[..., 0] @ pick,
+            torque=clip["torque"],
         )
-
-    def _windows(self, tau: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
-        """Bend (1 at the strike) and whip (slope 1 at the strike) at time tau from it, with two derivatives."""
-
-        def bump(half: float) -> tuple[Tensor, Tensor, Tensor]:
-            # (1 - x²)³: two continuous derivatives at its ends.
-            x = (tau / half).clamp(-1.0, 1.0)
-            rest = 1 - x * x
-            return rest**3, -6 * x * rest**2 / half, (24 * x * x * rest - 6 * rest**2) / half**2
-
-        c, c_rate, c_acc = bump(self.config.whip_window)
-        return bump(self.config.bend_window), (tau * c, c + tau * c_rate, 2 * c_rate + tau * c_acc)
-
-    def _aim_racket(self, terms: dict[str, Tensor], m: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Bend and whip of the arm that bring the racket to the goal at the strike.
-
-        The pelvis is expected where the reference has it at the strike, plus its present deviation. Damped
-        Gauss–Newton steps on position and face normal, warm-started with the last bend.
-        """
-        s, config = self.strokes, self.config
-        stroke = m["stroke"][:, 0].round().to(torch.int64)
-        strike = s.strike[stroke]
-        rows = stroke * s.joint_pos.shape[1] + strike
-
-        def at(table: Tensor) -> Tensor:
-            return table.flatten(0, 1)[rows]
-
-        state, ref = self.state(terms, m), self.reference(m)
-        drift = (state.root_pos - ref.root_pos).clamp(-0.1, 0.1)
-        root_rot = at(s.root_rot)
-        root_pos = at(s.root_pos) + drift
-        goal_pos, goal_vel, normal = (self._to_stance(m, name) for name in ("pos", "vel", "normal"))
-        goal_pos, goal_vel = goal_pos + s.lead_pos[stroke], goal_vel + s.lead_vel[stroke]
-        normal = torch.nn.functional.normalize(normal + s.lead_normal[stroke], dim=1)
-        turned = root_rot.transpose(-1, -2)
-        goal_pos = (turned @ (goal_pos - root_pos).unsqueeze(-1))[..., 0]
-        normal = (turned @ normal.unsqueeze(-1))[..., 0]
-        base = at(s.joint_pos)[:, self.arm]
-        lower, upper = self.lower[self.arm], self.upper[self.arm]
-        face = s.face[stroke][:, None]
-        effort = torch.tensor(config.effort)
-        bend = m["bend"]
-        eye = torch.eye(6)
-        for _ in range(config.iterations):
-            pose = self.racket.forward(torch.minimum(torch.maximum(base + bend, lower), upper))
-            z = face * pose.rot[..., 2]
-            error = torch.cat((goal_pos - pose.pos, 0.3 * torch.linalg.cross(z, normal)), dim=1)
-            # Turning about the normal itself is free: project it out of the rows for orientation.
-            spin = pose.axes - z.unsqueeze(-1) * (z.unsqueeze(1) @ pose.axes)
-            jac = torch.cat((pose.jac_pos, 0.3 * spin), dim=1)
-            # Minimum-effort step with a pull back to no bend in the null space.
-            jw = jac * effort
-            inverse = solve_spd(jw @ jac.transpose(-1, -2) + 2e-3 * eye)
-            pull = -0.3 * bend
-            residual = error - (jac @ pull.unsqueeze(-1))[..., 0]
-            step = pull + effort * (jac.transpose(-1, -2) @ (inverse @ residual.unsqueeze(-1)))[..., 0]
-            bend = bend + step.clamp(-0.4, 0.4)
-            bend = torch.minimum(torch.maximum(base + bend, lower), upper) - base
-        # Scaled as a whole, so that a bend that is too large falls short but does not turn the face.
-        bend = bend * (config.bend_limit / bend.abs().amax(1, keepdim=True).clamp(min=1e-6)).clamp(max=1.0)
-        pose = self.racket.forward(base + bend)
-        joint_vel = at(s.joint_vel)[:, self.arm]
-        lin = (turned @ at(s.root_lin_vel).unsqueeze(-1))[..., 0]
-        ang = at(s.root_ang_vel)
-        carried = lin + torch.linalg.cross(ang, pose.pos, dim=1)
-        wanted = (turned @ goal_vel.unsqueeze(-1))[..., 0] - carried
-        missing = wanted - (pose.jac_pos @ joint_vel.unsqueeze(-1))[..., 0]
-        jw = pose.jac_pos * effort
-        inverse = solve_spd3(jw @ pose.jac_pos.transpose(-1, -2) + 2e-3 * torch.eye(3))
-        whip = effort * (pose.jac_pos.transpose(-1, -2) @ (inverse @ missing.unsqueeze(-1)))[..., 0]
-        whip = whip * (config.whip_limit / whip.abs().amax(1, keepdim=True).clamp(min=1e-6)).clamp(max=1.0)
-        return bend, whip
 
     def _to_stance(self, m: dict[str, Tensor], name: str) -> Tensor:
         value = m[f"goal_{name}"]
@@ -458,8 +373,6 @@ class Player:
                 begun * goal_normal,
                 face * rot[..., 2],
                 rot[..., 0],
-                m["bend"],
-                0.2 * m["whip"],
                 begun,
                 begun * time,
                 begun * torch.exp(-5.0 * time.clamp(min=0.0)),
@@ -479,10 +392,12 @@ class Player:
         q, v = self.deviation(state, ref)
         feedback = torch.cat((q, v), dim=1) @ self.gain.T
         action = action.clamp(-3.0, 3.0)
+        # Targets are held for a control period: what they ask for belongs to its middle.
+        drive = self.reference(m, 0.5 * self.dt)
         targets = (
-            ref.joint_pos
-            + (self.kd / self.kp) * ref.joint_vel
-            + ref.torque / self.kp
+            drive.joint_pos
+            + (self.kd / self.kp) * drive.joint_vel
+            + drive.torque / self.kp
             - self.config.feedback * feedback.clamp(-0.6, 0.6)
             + self.action_scale * action
         )
@@ -500,27 +415,6 @@ def rotation_vector(rot: Tensor) -> Tensor:
     cosine = 0.5 * (rot.diagonal(dim1=-2, dim2=-1).sum(-1) - 1)
     angle = torch.atan2(sine, cosine)
     return skew * (0.5 * angle / sine.clamp(min=1e-6)).unsqueeze(-1)
-
-
-def solve_spd(matrix6: Tensor) -> Tensor:
-    """Inverse of symmetric positive (N, 6, 6) by 3 × 3 blocks: exports without a solver."""
-    a, b = matrix6[..., :3, :3], matrix6[..., :3, 3:]
-    d = matrix6[..., 3:, 3:]
-    ai = solve_spd3(a)
-    s = solve_spd3(d - b.transpose(-1, -2) @ ai @ b)
-    aib = ai @ b
-    top = torch.cat((ai + aib @ s @ aib.transpose(-1, -2), -aib @ s), dim=-1)
-    bottom = torch.cat((-s @ aib.transpose(-1, -2), s), dim=-1)
-    return torch.cat((top, bottom), dim=-2)
-
-
-def solve_spd3(m: Tensor) -> Tensor:
-    """Inverse of (N, 3, 3) by cofactors."""
-    a, b, c = m.unbind(-2)
-    cofactors = torch.stack(
-        (torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)), dim=-1
-    )
-    return cofactors / (a * torch.linalg.cross(b, c)).sum(-1)[..., None, None]
 
 
 def split_terms(observation: Tensor) -> dict[str, Tensor]:

@@ -73,7 +73,6 @@ class StrikeTaskConfig:
             them, s.
         fall_height, fall_tilt: what counts as fallen, m, rad.
         observation_noise: standard deviation on joint angles, rad (ten times that on velocities, rad/s).
-        aim_interval: control steps between corrections of the bend for the pelvis's drift.
         reward: weights.
     """
 
@@ -89,7 +88,6 @@ class StrikeTaskConfig:
     fall_height: float = 0.42
     fall_tilt: float = 1.0
     observation_noise: float = 0.003
-    aim_interval: int = 4
     reward: RewardConfig = field(default_factory=RewardConfig)
 
 
@@ -237,23 +235,13 @@ class StrikeTask(VecEnv):
         player = self.player
         self.memory = player.plan(self._terms, self.memory, replan=False)
         m = player.unpack(self.memory)
-        idle = (m["begun"][:, 0] < 0.5) & (
-            m["phase"][:, 0]
-            >= torch.minimum(
-                player.strokes.end.float()[m["stroke"][:, 0].long()] * player.dt - 1e-3,
-                self._strike_s[m["stroke"][:, 0].long()] + player.config.recover,
-            )
-        )
+        over = player.strokes.end.float()[m["stroke"][:, 0].long()] * player.dt - 0.5 * player.dt
+        idle = (m["begun"][:, 0] < 0.5) & (m["phase"][:, 0] >= over)
         self.pause = torch.where(idle, self.pause - player.dt, self.pause)
         ids = (idle & (self.pause <= 0)).nonzero().squeeze(1)
         m = {key: value.clone() for key, value in m.items()}
         if len(ids):
             self._begin(ids, m)
-        if len(ids) or self._count % self.config.aim_interval == 0:
-            bend, whip = player._aim_racket(self._terms, m)
-            active = m["begun"] > 0.5
-            m["bend"] = torch.where(active, bend, m["bend"])
-            m["whip"] = torch.where(active, whip, m["whip"])
         self.memory = player.pack(m)
         return player.observe(self._terms, self.memory)
 
@@ -275,11 +263,10 @@ class StrikeTask(VecEnv):
         m["stroke"][ids] = pool.stroke[rows].float()[:, None]
         m["time"][ids] = pool.time[rows][:, None]
         m["begun"][ids] = 1.0
-        m["phase"][ids] = (self._strike_s[pool.stroke[rows]] - pool.time[rows])[:, None].clamp(min=0.0)
+        m["phase"][ids] = 0.0
+        m["rate"][ids] = 1.0
         m["since"][ids] = 0.0
-        m["bend"][ids] = 0.0
-        m["whip"][ids] = 0.0
-        m["offset"][ids] = (m["ref_pos"] - self.player._clip(m)[0])[ids]
+        m["offset"][ids] = (m["ref_pos"] - self.player._clip(m, 0.0)["joint_pos"])[ids]
         self.pause[ids] = self._uniform(*self.config.pause, len(ids))
 
     def _fallen(self) -> Tensor:
@@ -294,7 +281,7 @@ class StrikeTask(VecEnv):
         left = m["time"][:, 0] - player.dt
         begun = m["begun"][:, 0] > 0.5
         qpos = engine.qpos.float()
-        ref = player.reference({**m, "phase": m["phase"] + player.dt})
+        ref = player.reference(m, player.dt)
         error = (qpos[:, 7:] - ref.joint_pos) ** 2
         origin = torch.cat((m["stance"][:, :2], torch.zeros_like(m["started"])), dim=1)
         root = ((qpos[:, :3] - origin - ref.root_pos) ** 2).sum(1)

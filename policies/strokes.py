@@ -1,161 +1,180 @@
-"""The strokes a player chooses from, as tensors."""
+"""The strokes a player can play: two families, forehand and backhand, each a function of the strike goal.
+
+A family is what `policies.design` learned from hundreds of optimised strokes: every joint angle, velocity and torque
+at every moment as a quadratic polynomial of where, how fast and facing where the racket meets the ball,
+
+    y(t; g) = W(t) φ(u),   u = (g - centre) / scale,   φ(u) = [1, u_i, u_i u_j],
+
+so that a goal within the family's range has its own stroke, and a goal that moves bends the stroke smoothly.
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pinocchio as pin
 import torch
 from torch import Tensor
 
 from humanoid.balance import ready_height
-from humanoid.dynamics import feedforward_torque, velocities
-from humanoid.kinematics import default_pinocchio, to_pinocchio
+from humanoid.files import atomic_write
+from humanoid.joints import JOINT_NAMES, NUM_JOINTS
 from humanoid.model import build_model
-from humanoid.motion import MotionError, RobotMotion
-from humanoid.racket import ARM_JOINTS
+from humanoid.motion import MotionError
 
-STROKE_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "motions" / "strokes_planted"
+FAMILY_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "motions" / "stroke_family"
+KINDS = ("forehand", "backhand")
+GOAL_SIZE = 8
+"""Strike goal in the stance frame: racket position (3), velocity (3), y and z of the hitting face's normal."""
+FEATURES = 1 + GOAL_SIZE + GOAL_SIZE * (GOAL_SIZE + 1) // 2
+COLUMNS = {
+    "root_pos": 3,
+    "heading": 1,
+    "root_lin_vel": 3,
+    "heading_rate": 1,
+    "joint_pos": NUM_JOINTS,
+    "joint_vel": NUM_JOINTS,
+    "torque": NUM_JOINTS,
+}
+"""What a family gives at each moment, with sizes: pelvis and its velocity in the stance frame, m, rad, m/s, rad/s,
+joints, rad, rad/s, N·m."""
+NUM_COLUMNS = sum(COLUMNS.values())
 
 
 @dataclass(frozen=True)
 class StrokeSet:
-    """K strokes of T frames at the control rate, padded at their end with their last frame.
+    """K families of T frames at the control rate.
 
     Positions are relative to the stance: origin on the ground under the pelvis of the ready pose, x forward.
 
     Attributes:
-        names: of the strokes.
+        names: of the families.
         dt: time between frames, s.
-        root_pos (K, T, 3), root_rot (K, T, 3, 3): pelvis, m.
-        root_lin_vel (K, T, 3): in the stance frame, m/s. root_ang_vel (K, T, 3): in the pelvis frame, rad/s.
-        joint_pos, joint_vel, torque: (K, T, 29), rad, rad/s, N·m.
-        arm_inertia (K, T, 10, 10): joint-space inertia of waist and right arm with racket and armature, kg m².
+        weights: (K, T, FEATURES, NUM_COLUMNS).
+        centre, scale: of the goals, (K, GOAL_SIZE).
+        spread: inverse covariance of the scaled goals that the family was learned from, (K, GOAL_SIZE, GOAL_SIZE).
+        low, high: range of their positions, (K, 3), m.
+        axis: long axis of the racket at the centre's strike, (K, 3).
         strike: frame of the strike, (K,). end: last frame, (K,).
         face: +1 where the +z face meets the ball (forehand), -1 for the other, (K,).
-        contact_pos, contact_vel, contact_normal, contact_axis: racket that the stroke delivers at the strike:
-            string-bed centre, its velocity, the hitting face's normal, the long axis, (K, 3).
-        lead_pos, lead_vel, lead_normal: what the reference itself does there less what it delivers when played:
-            servo lag and motor limits, paid for in advance, (K, 3).
     """
 
     names: tuple[str, ...]
     dt: float
-    root_pos: Tensor
-    root_rot: Tensor
-    root_lin_vel: Tensor
-    root_ang_vel: Tensor
-    joint_pos: Tensor
-    joint_vel: Tensor
-    torque: Tensor
-    arm_inertia: Tensor
+    weights: Tensor
+    centre: Tensor
+    scale: Tensor
+    spread: Tensor
+    low: Tensor
+    high: Tensor
+    axis: Tensor
     strike: Tensor
     end: Tensor
     face: Tensor
-    contact_pos: Tensor
-    contact_vel: Tensor
-    contact_normal: Tensor
-    contact_axis: Tensor
-    lead_pos: Tensor
-    lead_vel: Tensor
-    lead_normal: Tensor
 
     @property
     def num_strokes(self) -> int:
         return len(self.names)
 
+    def scaled(self, stroke: Tensor, pos: Tensor, vel: Tensor, normal: Tensor) -> Tensor:
+        """Goals (…, 3) each in units of the families `stroke` (…): (…, GOAL_SIZE)."""
+        goal = torch.cat((pos, vel, normal[..., 1:]), dim=-1)
+        return (goal - self.centre[stroke]) / self.scale[stroke]
 
-def stroke_names(folder: Path = STROKE_FOLDER) -> tuple[str, ...]:
-    """Names of all strokes of a set, forehands first."""
-    names = sorted(file.stem for file in folder.glob("*.npz"))
-    return tuple(sorted(names, key=lambda name: (not name.startswith("forehand"), name)))
+    def distance(self, stroke: Tensor, scaled: Tensor) -> Tensor:
+        """Mahalanobis distance of scaled goals (…, GOAL_SIZE) from those the families know, (…)."""
+        return (
+            (scaled.unsqueeze(-2) @ self.spread[stroke] @ scaled.unsqueeze(-1))[..., 0, 0].clamp(min=0).sqrt()
+        )
 
 
-def load_strokes(names: tuple[str, ...] = (), folder: Path = STROKE_FOLDER, dt: float = 0.02) -> StrokeSet:
-    """Read planted strokes and compute what a player needs of them.
+def features(scaled: Tensor) -> Tensor:
+    """Polynomial features (…, FEATURES) of scaled goals (…, GOAL_SIZE)."""
+    one = torch.ones_like(scaled[..., :1])
+    rows, columns = torch.triu_indices(GOAL_SIZE, GOAL_SIZE)
+    return torch.cat((one, scaled, scaled[..., rows] * scaled[..., columns]), dim=-1)
+
+
+def stroke_names(folder: Path = FAMILY_FOLDER) -> tuple[str, ...]:
+    """Names of all families of a folder, forehand first."""
+    return tuple(name for name in KINDS if (folder / f"{name}.npz").exists())
+
+
+def load_strokes(names: tuple[str, ...] = (), folder: Path = FAMILY_FOLDER, dt: float = 0.02) -> StrokeSet:
+    """Read stroke families.
 
     Args:
         names: file names without ending; none: all of the folder.
         folder: where they are.
-        dt: control period; the motions must have this rate.
+        dt: control period; the families must have this rate.
 
     Raises:
-        MotionError: a file is missing or damaged, has another rate or no stroke.
+        MotionError: a file is missing or damaged, has another rate or other joints.
     """
     names = tuple(names) or stroke_names(folder)
     if not names:
         raise MotionError(f"{folder}: holds no strokes; rebuild them with python -m policies.design")
-    model = default_pinocchio()
-    data = model.createData()
-    racket = model.getFrameId("racket")
     height = ready_height(build_model())
     columns: dict[str, list] = {}
-
-    def add(key: str, value) -> None:
-        columns.setdefault(key, []).append(value)
-
-    motions = [RobotMotion.load(folder / f"{name}.npz") for name in names]
-    longest = max(motion.num_frames for motion in motions)
-    for name, motion in zip(names, motions, strict=True):
-        if abs(motion.fps * dt - 1) > 1e-6 or not motion.strokes:
+    for name in names:
+        file = folder / f"{name}.npz"
+        family = _read(file)
+        if abs(family["fps"] * dt - 1) > 1e-6:
             raise MotionError(
-                f"{folder / name}.npz: has {motion.fps} Hz and {len(motion.strokes)} strokes; "
-                f"a player at {1 / dt:.0f} Hz needs its own rate and one stroke"
+                f"{file}: has {family['fps']:g} Hz; a player at {1 / dt:.0f} Hz needs its own rate"
             )
-        torque, _ = feedforward_torque(
-            motion.root_pos, motion.root_quat, motion.joint_pos, motion.contacts, motion.fps
-        )
-        v = velocities(motion.root_pos, motion.root_quat, motion.joint_pos, motion.fps)
-        q = to_pinocchio(motion.root_pos, motion.root_quat, motion.joint_pos)
-        stroke = motion.strokes[0]
-        strike = round(stroke.strike_s * motion.fps)
-        rotations = np.stack([pin.Quaternion(*r).toRotationMatrix() for r in motion.root_quat])
-        pin.forwardKinematics(model, data, q[strike], v[strike])
-        placement = pin.updateFramePlacement(model, data, racket)
-        velocity = pin.getFrameVelocity(model, data, racket, pin.LOCAL_WORLD_ALIGNED).linear
-        face = 1.0 if stroke.kind == "forehand" else -1.0
-        reached = (placement.translation.copy(), velocity.copy(), face * placement.rotation[:, 2])
-        delivers = motion.provenance.get("delivers")
-        delivered = reached
-        if delivers is not None:
-            delivered = tuple(np.array(delivers[key]) for key in ("pos_m", "vel_m_s", "normal"))
-        stance = motion.root_pos[0] * [1.0, 1.0, 0.0]
-        root_pos = motion.root_pos - stance
+        weights = family["weights"].copy()
         # The robot's feet sink a little into the floor under its weight.
-        root_pos[:, 2] += height - root_pos[0, 2]
-        pad = [(0, longest - motion.num_frames)]
-
-        def padded(value, pad=pad):
-            return np.pad(value, pad + [(0, 0)] * (value.ndim - 1), mode="edge")
-
-        add("root_pos", padded(root_pos))
-        add("root_rot", padded(rotations))
-        add("root_lin_vel", padded(np.einsum("tij,tj->ti", rotations, v[:, :3])))
-        add("root_ang_vel", padded(v[:, 3:6]))
-        add("joint_pos", padded(motion.joint_pos))
-        add("joint_vel", padded(v[:, 6:]))
-        add("torque", padded(torque))
-        add("arm_inertia", padded(np.stack([_inertia(model, data, row) for row in q])))
-        add("strike", strike)
-        add("end", motion.num_frames - 1)
-        add("face", face)
-        for key, got, seen in zip(("pos", "vel", "normal"), delivered, reached, strict=True):
-            add(f"contact_{key}", got - stance if key == "pos" else got)
-            add(f"lead_{key}", seen - got)
-        add("contact_axis", placement.rotation[:, 0].copy())
+        weights[:, 0, 2] += height - weights[0, 0, 2]
+        columns.setdefault("weights", []).append(weights)
+        for key in ("centre", "scale", "spread", "low", "high", "axis", "strike", "end", "face"):
+            columns.setdefault(key, []).append(family[key])
     tensors = {
         key: torch.as_tensor(
             np.array(value), dtype=torch.int64 if key in ("strike", "end") else torch.float32
         )
         for key, value in columns.items()
     }
-    return StrokeSet(names=tuple(names), dt=dt, **tensors)
+    return StrokeSet(names=names, dt=dt, **tensors)
 
 
-def _inertia(model: pin.Model, data: pin.Data, q: np.ndarray) -> np.ndarray:
-    inertia = pin.crba(model, data, q)
-    inertia = np.triu(inertia) + np.triu(inertia, 1).T
-    rows = 6 + ARM_JOINTS
-    return inertia[np.ix_(rows, rows)]
+def save_family(file: Path, arrays: dict[str, np.ndarray], provenance: dict) -> None:
+    """Write a family: the arrays of `StrokeSet` for one of them, `fps`, and where it comes from."""
+    with atomic_write(file, "wb") as out:
+        np.savez_compressed(
+            out,
+            **arrays,
+            joint_names=np.array(JOINT_NAMES),
+            columns=np.array(list(COLUMNS)),
+            provenance=np.array(json.dumps(provenance)),
+        )
+
+
+def provenance(name: str, folder: Path = FAMILY_FOLDER) -> dict:
+    """Where a family comes from: source, licence, figures."""
+    return json.loads(str(_read(folder / f"{name}.npz")["provenance"]))
+
+
+def _read(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as data:
+            family = dict(data)
+        names = [str(name) for name in family["joint_names"]]
+        shape = family["weights"].shape
+        if names != list(JOINT_NAMES) or [str(c) for c in family["columns"]] != list(COLUMNS):
+            raise MotionError(
+                f"{file}: its joints or columns are not this robot's; rebuild it with this version"
+            )
+        if shape[1:] != (FEATURES, NUM_COLUMNS) or not np.isfinite(family["weights"]).all():
+            raise MotionError(f"{file}: its table of shape {shape} is damaged; rebuild it or fetch it anew")
+        family["fps"] = float(family["fps"])  # pyright: ignore[reportArgumentType]
+    except FileNotFoundError:
+        known = ", ".join(stroke_names(file.parent)) or "none"
+        raise MotionError(f"{file}: no such strokes; this folder has: {known}") from None
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        if isinstance(error, MotionError):
+            raise
+        raise MotionError(f"{file}: cannot be read ({error}); rebuild it or fetch it anew") from None
+    return family
