@@ -60,10 +60,11 @@ class TrajectoryConfig:
     Attributes:
         knots_s: between the spline's knots, s.
         goal_pos, goal_vel, goal_normal: m, m/s, rad.
-        torque_share, wrist_share: share of the motors' torque that may be used, of the weak wrist's (pitch and yaw) less, so
-            that feedback has room; torque: one unit of excess, share of the limit.
-        speed_share: the same for joint velocities, one unit of excess in rad/s is `speed`.
-        stop_margin, leg_margin: distance kept to joint stops of waist and arms and of the legs, rad; knee: least bend of a knee, rad; stop, leg_stop: one unit beyond it, rad.
+        torque_share: share of the motors' torque that may be used. wrist_share: the same of the weak wrist (pitch
+            and yaw), less, so that feedback has room. torque: one unit of excess, share of the limit.
+        speed_share: the same for joint velocities. speed: one unit of excess, rad/s.
+        stop_margin, leg_margin: distance kept to joint stops of waist and arms and of the legs, rad. knee: least
+            bend of a knee, rad. stop, leg_stop: one unit beyond those, rad.
         support: half length and half width of the area for the zero-moment point around the middle of the soles,
             m; zmp: one unit outside, m.
         friction: largest horizontal share of the ground's force; twist: largest moment about the vertical per
@@ -446,12 +447,9 @@ class TrajectoryOptimizer:
                 motion, from whose own racket state the goal is moved to the wanted one in stages.
             iterations: at most; default: the config's.
         """
-        c = (self.style if start is None else start).copy()
         if start is None:
-            own = self.state(c, goal.sign)
-            for share in (0.0, 0.25, 0.5, 0.75):
-                c = self._descend(c, _between(own, goal, share), 5)[0]
-        c, cost, figures, q = self._descend(c, goal, iterations or self.config.iterations)
+            return self.approach(goal, self.style, 4, iterations)
+        c, cost, figures, q = self._descend(start.copy(), goal, iterations or self.config.iterations)
         motion = replace(
             self.given,
             root_pos=q[:, :3].copy(),
@@ -459,6 +457,20 @@ class TrajectoryOptimizer:
             joint_pos=q[:, 7:].copy(),
         )
         return Solution(motion, c, cost, *figures)
+
+    def approach(
+        self, goal: FrameState, start: np.ndarray, stages: int, iterations: int | None = None
+    ) -> Solution:
+        """Optimise from a motion that is far from the goal: its own racket state is moved to the goal in stages.
+
+        Args:
+            goal, start, iterations: see `solve`.
+            stages: number of goals, the last of which is the wanted one.
+        """
+        own, c = self.state(start, goal.sign), start.copy()
+        for stage in range(stages):
+            c = self._descend(c, _between(own, goal, stage / stages), 6)[0]
+        return self.solve(goal, c, iterations)
 
     def state(self, c: np.ndarray, sign: float = 1.0) -> FrameState:
         """State of the racket at the strike of the motion with coefficients `c`."""

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from humanoid.bundle import PolicyBundle, make_manifest, write_bundle
-from humanoid.motion import RobotMotion
 from policies.checkpoint import load_checkpoint
 from policies.config import TrainConfig, plain, typed
 from policies.player import MEMORY_SIZE, Player, split_terms
-from policies.strokes import STROKE_FOLDER, load_strokes
+from policies.strokes import load_strokes, provenance
 from sim.return_task import OBSERVATION_SIZE, TERMS
 
 
@@ -167,17 +166,8 @@ def export_run(checkpoint: Path, folder: Path, name: str, description: str) -> P
 
 
 def _sources(names: tuple[str, ...]) -> list[dict[str, str]]:
-    motion = RobotMotion.load(STROKE_FOLDER / f"{names[0]}.npz")
+    sources = [provenance(name) for name in names]
     return [
-        {
-            "name": "tennis_caldas",
-            "licence": "CC BY-SA 3.0",
-            "attribution": str(
-                motion.provenance.get(
-                    "attribution",
-                    "Pulgarin-Giraldo, Alvarez-Meza, Melo-Betancourt, Ramos-Bermudez, Castellanos-Dominguez, "
-                    "LNCS 10125, 309-317, 2017, doi 10.1007/978-3-319-52277-7_38",
-                )
-            ),
-        }
+        {key: str(source[key]) for key in ("name", "licence", "attribution")}
+        for source in {source["name"]: source for source in sources}.values()
     ]

@@ -15,6 +15,17 @@ from sim.predict import predict
 from sim.stringbed import Racket
 
 
+def racket_body() -> Racket:
+    """The robot's racket as a body that hits balls."""
+    return Racket.from_specs(
+        mass=RACKET.mass,
+        balance=RACKET.balance,
+        swingweight=RACKET.swingweight,
+        twistweight=RACKET.twistweight,
+        centre=RACKET.center,
+    )
+
+
 @dataclass(frozen=True)
 class PlannerConfig:
     """How meeting points are chosen.
@@ -93,13 +104,7 @@ class Planner:
         self.strokes = strokes
         self.config = config or PlannerConfig()
         self.params = params or BallParams()
-        self.racket = Racket.from_specs(
-            mass=RACKET.mass,
-            balance=RACKET.balance,
-            swingweight=RACKET.swingweight,
-            twistweight=RACKET.twistweight,
-            centre=RACKET.center,
-        )
+        self.racket = racket_body()
 
     def plan(
         self,

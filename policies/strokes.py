@@ -145,7 +145,7 @@ def save_family(file: Path, arrays: dict[str, np.ndarray], provenance: dict) -> 
     with atomic_write(file, "wb") as out:
         np.savez_compressed(
             out,
-            **arrays,
+            **arrays,  # pyright: ignore[reportArgumentType]
             joint_names=np.array(JOINT_NAMES),
             columns=np.array(list(COLUMNS)),
             provenance=np.array(json.dumps(provenance)),
