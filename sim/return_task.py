@@ -444,7 +444,8 @@ class ReturnTask:
             ids = self.fallen.nonzero().squeeze(1)
             self.falls += len(ids)
             slot = self.slot[ids]
-            coming = self.valid[ids]
+            # Not a ball that was decided earlier in this control step: one outcome a ball.
+            coming = self.valid[ids] & (self.outcome[slot, ids] == PENDING)
             self._decide(slot[coming], ids[coming], FALL)
 
     def _decide(self, slot: Tensor, ids: Tensor, outcome: int, landing: Tensor | None = None) -> None:

@@ -94,6 +94,15 @@ def test_a_fall_costs_the_coming_ball(task):
     assert not task.valid[1]
 
 
+def test_a_ball_missed_as_the_robot_falls_counts_once(task):
+    throw(task, 1, (-13.0, 0.0, 0.04), (-5.0, 0.0, -2.0), False)
+    task.bounced[0, 1] = True
+    task.engine.qpos[1, 2] = 0.2
+    play(task, 1)
+    assert task.fallen[1]
+    assert [o for env, o in zip(task.record.env, task.record.outcome, strict=True) if env == 1] == [MISS]
+
+
 def test_balls_take_turns_in_their_slots(task):
     play(task, 2 * 100 + 50)
     assert task.launched.tolist() == [3] * 4
