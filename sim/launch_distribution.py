@@ -146,7 +146,7 @@ class LaunchMixture:
         pick = torch.rand(n, generator=generator, dtype=torch.float64) * total[-1]
         row = torch.searchsorted(total, pick, right=True).clamp(max=len(total) - 1)
         mean, std = self.mean[row], self.std[row]
-        low, high = _below(-mean / std), _below((1 - mean) / std)
+        low, high = torch.special.ndtr(-mean / std), torch.special.ndtr((1 - mean) / std)
         drawn = mean + std * torch.special.ndtri(low + u * (high - low))
         return torch.where(plain.unsqueeze(1), u, drawn).clamp(0.0, 1.0)
 
@@ -157,7 +157,7 @@ class LaunchMixture:
         """
         points = torch.as_tensor(points, dtype=torch.float64)
         share = (1 - self.explore) * self.weight / self.weight.sum()
-        mass = _below((1 - self.mean) / self.std) - _below(-self.mean / self.std)
+        mass = torch.special.ndtr((1 - self.mean) / self.std) - torch.special.ndtr(-self.mean / self.std)
         # Constant part of each component's log density.
         level = (share / ((2 * math.pi) ** (DIMS / 2) * (self.std * mass).prod(dim=1))).log()
         block = max(1, _ROWS // (len(self.weight) * DIMS))
@@ -197,12 +197,20 @@ class LaunchMixture:
                 if space != SPACE:
                     raise ValueError(f"its coordinates are {', '.join(space)}, expected {', '.join(SPACE)}")
                 mean, std, weight = (np.asarray(data[key], np.float64) for key in ("mean", "std", "weight"))
-                return cls(*(torch.from_numpy(value) for value in (mean, std, weight)), float(data["explore"]))
+                return cls(
+                    *(torch.from_numpy(value) for value in (mean, std, weight)), float(data["explore"])
+                )
         except FileNotFoundError:
             raise ValueError(f"{path}: no such file; LaunchMixture.save writes one") from None
-        except (OSError, EOFError, KeyError, TypeError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: no launch mixture ({error}); write it anew with LaunchMixture.save") from None
-
-
-def _below(x: Tensor) -> Tensor:
-    return torch.special.ndtr(x)
+        except (
+            OSError,
+            EOFError,
+            KeyError,
+            TypeError,
+            ValueError,
+            NotImplementedError,
+            zipfile.BadZipFile,
+        ) as error:
+            raise ValueError(
+                f"{path}: no launch mixture ({error}); write it anew with LaunchMixture.save"
+            ) from None

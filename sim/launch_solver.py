@@ -35,6 +35,7 @@ class Draws:
         axis: angle of the spin axis from topspin's about the launch heading, (n,), rad.
         meet: meeting point, (n, 3), m.
         params: physics, fields (n,).
+        point: of the launch space, see `sim.launch_distribution.SPACE`, (n, DIMS).
     """
 
     pos: Tensor
@@ -43,11 +44,12 @@ class Draws:
     axis: Tensor
     meet: Tensor
     params: BallParams
+    point: Tensor
 
     def at(self, ids: Tensor) -> Draws:
         """The draws `ids`."""
         picked = (self.pos, self.speed, self.spin, self.axis, self.meet)
-        return Draws(*(value[ids] for value in picked), params=self.params.at(ids))
+        return Draws(*(value[ids] for value in picked), params=self.params.at(ids), point=self.point[ids])
 
 
 @dataclass

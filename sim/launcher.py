@@ -5,111 +5,33 @@ The launch direction is then solved for, under the ball's own physics, so that t
 bounces once in the player's singles court and passes through the meeting point. A draw that no direction
 satisfies is rejected and drawn again, as a whole; nothing about it is adjusted. A slow ball released from
 behind the far service line cannot reach the player after one bounce, so the accepted speeds lean to the upper
-end of a level's range: `LaunchTable.acceptance` tells how many draws were kept.
+end of a level's range: `LaunchTable.acceptance` tells how many draws were kept, `LaunchTable.counts` in
+which part of the launch space.
+
+Draws are uniform over the launch space (`sim.launch_distribution.SPACE`), or from a distribution that is given;
+`Launcher.draw_even` spreads them as evenly as a low-discrepancy sequence does. docs/worlds.md shows how.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import torch
 from torch import Tensor
+from torch.quasirandom import SobolEngine
 
 from sim.ball import RPM, BallParams
+from sim.launch_distribution import DIMS, SPACE, LaunchDistribution
+from sim.launch_ranges import LEVELS, LauncherConfig, Level
 from sim.launch_solver import Draws, Flight, solve
+from sim.launch_table import Counts, LaunchTable
+
+__all__ = ["LEVELS", "LaunchTable", "Launcher", "LauncherConfig", "Level", "Physics"]
 
 CANDIDATES = 2048
 """Draws solved for at once."""
-
-
-@dataclass(frozen=True)
-class Level:
-    """What is drawn: ranges of speed at release (m/s) and spin (rpm), and how far (m) from a natural contact
-    point the ball may have to be met. `any_axis`: spin about any axis across the flight (top, back and
-    side); else topspin or backspin."""
-
-    speed: tuple[float, float]
-    spin_rpm: tuple[float, float]
-    reach: float
-    any_axis: bool = False
-
-
-LEVELS = {
-    "feed": Level(speed=(8.0, 14.0), spin_rpm=(0.0, 500.0), reach=0.6),
-    "rally": Level(speed=(14.0, 20.0), spin_rpm=(0.0, 1500.0), reach=1.5),
-    "match": Level(speed=(15.0, 30.0), spin_rpm=(0.0, 3000.0), reach=3.0, any_axis=True),
-}
-"""The benchmark's three levels."""
-
-
-@dataclass(frozen=True)
-class LauncherConfig:
-    """Where balls come from and where they can be met.
-
-    Attributes:
-        release_x, release_y, release_z: ranges of the release point, m (the benchmark's).
-        start: the player's start position (x, y), m.
-        forehand, backhand: natural contact points from the start (x forward, y left, z up from the ground),
-            m: about where the racket is at the strike of the shipped strokes (assets/motions/strokes_planted).
-            The same for every policy that is judged.
-        meeting_height: meeting points outside this range are not drawn, m: a G1 is 1.3 m tall.
-        clearance: least height of the ball's underside over the cord, m.
-        forecourt_from: a ball met further in front of the start than this counts as forecourt, m.
-    """
-
-    release_x: tuple[float, float] = (8.5, 10.5)
-    release_y: tuple[float, float] = (-2.8, 2.8)
-    release_z: tuple[float, float] = (0.9, 2.4)
-    start: tuple[float, float] = (-11.9, 0.0)
-    forehand: tuple[float, float, float] = (0.10, -0.93, 0.88)
-    backhand: tuple[float, float, float] = (0.15, 0.76, 0.88)
-    meeting_height: tuple[float, float] = (0.5, 1.4)
-    clearance: float = 0.05
-    forecourt_from: float = 1.0
-
-
-@dataclass(frozen=True)
-class LaunchTable:
-    """n launches and what the ball will do if nobody hits it. World frame.
-
-    Attributes:
-        pos, vel, spin: at release, (n, 3), m, m/s, rad/s.
-        params: the physics each launch was solved under, fields (n,).
-        clearance: of the ball's underside over the cord, (n,), m.
-        bounce_pos: ball centre at the bounce, (n, 3), m. bounce_time: since release, (n,), s.
-        meet_pos: drawn meeting point, (n, 3), m. meet_time: when the ball is there, (n,), s.
-        meet_vel: its velocity there, (n, 3), m/s.
-        backhand: (n,) bool: nearer to the natural backhand contact point, sideways, than to the forehand's.
-        forecourt: (n,) bool: met in front of `LauncherConfig.forecourt_from`.
-        acceptance: share of the draws that were kept.
-    """
-
-    pos: Tensor
-    vel: Tensor
-    spin: Tensor
-    params: BallParams
-    clearance: Tensor
-    bounce_pos: Tensor
-    bounce_time: Tensor
-    meet_pos: Tensor
-    meet_time: Tensor
-    meet_vel: Tensor
-    backhand: Tensor
-    forecourt: Tensor
-    acceptance: float
-
-    def __len__(self) -> int:
-        return self.pos.shape[0]
-
-    def at(self, ids: Tensor) -> LaunchTable:
-        """The launches `ids` (indices or mask)."""
-        picked = {f.name: getattr(self, f.name) for f in fields(self)}
-        params = self.params.at(ids)
-        picked = {k: v[ids] for k, v in picked.items() if isinstance(v, Tensor)}
-        return LaunchTable(**picked, params=params, acceptance=self.acceptance)
-
 
 Physics = BallParams | Callable[[int, torch.Generator], BallParams]
 
@@ -121,10 +43,18 @@ class Launcher:
         level: a name in `LEVELS` or a `Level`.
         config: see `LauncherConfig`.
         dtype: of the tables and of the solver.
+        distribution: over the launch space; default uniform. May be set at any time.
+
+    Raises:
+        ValueError: an unknown level, or ranges that no launch can have; names the field.
     """
 
     def __init__(
-        self, level: str | Level, config: LauncherConfig | None = None, dtype: torch.dtype = torch.float32
+        self,
+        level: str | Level,
+        config: LauncherConfig | None = None,
+        dtype: torch.dtype = torch.float32,
+        distribution: LaunchDistribution | None = None,
     ) -> None:
         if isinstance(level, str):
             if level not in LEVELS:
@@ -132,7 +62,10 @@ class Launcher:
             level = LEVELS[level]
         self.level = level
         self.config = config or LauncherConfig()
+        self.level.check()
+        self.config.check()
         self.dtype = dtype
+        self.distribution = distribution
 
     def draw(
         self,
@@ -162,7 +95,7 @@ class Launcher:
         open_slots = torch.arange(n)
         slots: list[Tensor] = []
         kept: list[tuple[Draws, Flight]] = []
-        tried = accepted = 0
+        counts = Counts()
         for _ in range(max_rounds):
             if len(open_slots) == 0:
                 break
@@ -174,10 +107,9 @@ class Launcher:
             else:
                 assert fixed is not None
                 params = fixed.at(slot)
-            draws = self._draw(len(slot), generator, params)
+            draws = self._draws(self._points(len(slot), generator), params)
             good, flight = solve(draws, self.config.clearance)
-            tried += len(slot)
-            accepted += len(good)
+            counts.add(draws.point, good)
             # The first good candidate of each slot.
             owner = good // repeats
             first = torch.ones_like(owner, dtype=torch.bool)
@@ -190,24 +122,109 @@ class Launcher:
         if len(open_slots):
             raise RuntimeError(
                 f"launcher: {len(open_slots)} of {n} launches have no feasible draw after {max_rounds} "
-                f"rounds (number {int(open_slots[0])} first): the level's speeds cannot reach the meeting "
-                f"points under these physics"
+                f"rounds (number {int(open_slots[0])} first): {self._advice()}"
             )
-        return self._table(torch.cat(slots), kept, accepted / max(tried, 1))
+        return self._table(torch.cat(slots), kept, counts)
 
-    def _draw(self, n: int, generator: torch.Generator, params: BallParams) -> Draws:
+    def draw_even(
+        self, n: int, seed: int, physics: Physics | None = None, max_rounds: int = 200
+    ) -> LaunchTable:
+        """Draw `n` launches that fill the feasible part of the launch space evenly.
+
+        The feasible points of a scrambled Sobol sequence, in its order: any first part of the
+        table is even too. The distribution set for plain draws is not asked.
+
+        Args:
+            n: how many.
+            seed: of the scrambling, and of the physics if they are drawn.
+            physics: numbers for all, or a callable as in `draw`. max_rounds: see there.
+
+        Raises:
+            RuntimeError: fewer are feasible among `max_rounds` × `CANDIDATES` points.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        sequence = SobolEngine(DIMS, scramble=True, seed=seed)
+        slots: list[Tensor] = []
+        kept: list[tuple[Draws, Flight]] = []
+        counts, found = Counts(), 0
+        for _ in range(max_rounds):
+            if found >= n:
+                break
+            points = sequence.draw(CANDIDATES, dtype=self.dtype)
+            given = physics(CANDIDATES, generator) if callable(physics) else (physics or BallParams())
+            draws = self._draws(points, given.expand(CANDIDATES, dtype=self.dtype))
+            good, flight = solve(draws, self.config.clearance)
+            counts.add(points, good)
+            take = torch.arange(min(len(good), n - found))
+            slots.append(found + take)
+            kept.append((draws.at(good[take]), flight.at(take)))
+            found += len(take)
+        if found < n:
+            raise RuntimeError(
+                f"launcher: only {found} of {n} launches are feasible after {max_rounds} rounds: {self._advice()}"
+            )
+        return self._table(torch.cat(slots), kept, counts)
+
+    def launches(self, points: Tensor, params: BallParams | None = None) -> tuple[Tensor, LaunchTable]:
+        """The launches of given points, for whoever searches the launch space himself.
+
+        Args:
+            points: (n, DIMS), each 0–1, see `sim.launch_distribution.SPACE`.
+            params: physics, numbers or (n,).
+
+        Returns:
+            Indices (k,) of the feasible points, ascending, and these k launches.
+
+        Raises:
+            ValueError: points of another shape or outside of the cube; names the launch and the coordinate.
+        """
+        draws = self._draws(
+            self._checked(points), (params or BallParams()).expand(len(points), dtype=self.dtype)
+        )
+        good, flight = solve(draws, self.config.clearance)
+        counts = Counts()
+        counts.add(draws.point, good)
+        return good, self._table(torch.arange(len(good)), [(draws.at(good), flight)], counts)
+
+    def _advice(self) -> str:
+        if self.distribution is not None:
+            return "the distribution given draws hardly any ball that can reach its meeting point; widen it"
+        return "the level's speeds cannot reach the meeting points under these physics"
+
+    def _checked(self, points: Tensor) -> Tensor:
+        if points.ndim != 2 or points.shape[1] != DIMS:
+            raise ValueError(
+                f"launch points have shape {tuple(points.shape)}, expected (n, {DIMS}): {', '.join(SPACE)}"
+            )
+        bad = ~((points >= 0) & (points <= 1))
+        if bool(bad.any()):
+            row, column = bad.nonzero()[0].tolist()
+            raise ValueError(
+                f"launch point {row}: {SPACE[column]} = {float(points[row, column]):g}, must lie in [0, 1]"
+            )
+        return points.to(self.dtype)
+
+    def _points(self, n: int, generator: torch.Generator) -> Tensor:
+        """Points of the launch space, (n, DIMS)."""
+        if self.distribution is not None:
+            return self._checked(self.distribution.sample(n, generator))
+        # One coordinate after the other: a seed means the same balls as it always did.
+        return torch.stack([torch.rand(n, generator=generator, dtype=self.dtype) for _ in SPACE], dim=1)
+
+    def _draws(self, points: Tensor, params: BallParams) -> Draws:
         config, level = self.config, self.level
+        columns: dict[str, Tensor] = dict(zip(SPACE, points.unbind(1), strict=True))
 
-        def uniform(low: float, high: float) -> Tensor:
-            return low + (high - low) * torch.rand(n, generator=generator, dtype=self.dtype)
+        def between(name: str, bounds: tuple[float, float]) -> Tensor:
+            return bounds[0] + (bounds[1] - bounds[0]) * columns[name]
 
         pos = torch.stack(
-            (uniform(*config.release_x), uniform(*config.release_y), uniform(*config.release_z)), dim=-1
+            [between(f"release_{axis}", getattr(config, f"release_{axis}")) for axis in "xyz"], dim=-1
         )
-        speed, spin = uniform(*level.speed), uniform(*level.spin_rpm) * RPM
-        turn = uniform(0.0, 1.0)
+        speed, spin = between("speed", level.speed), between("spin", level.spin_rpm) * RPM
+        turn = columns["axis"]
         axis = 2 * math.pi * turn if level.any_axis else math.pi * (turn < 0.5)
-        forehand = uniform(0.0, 1.0) < 0.5
+        forehand = columns["stroke"] < 0.5
         natural = torch.where(
             forehand.unsqueeze(-1),
             torch.tensor(config.forehand, dtype=self.dtype),
@@ -215,12 +232,12 @@ class Launcher:
         )
         # Uniform in the ball of radius `reach`, cut to the meeting heights: redrawn by rejection below.
         low, high = config.meeting_height
-        height = uniform(0.0, 1.0)
+        height = columns["height"]
         bottom = (natural[:, 2] - level.reach).clamp(min=low)
         top = (natural[:, 2] + level.reach).clamp(max=high)
         z = bottom + (top - bottom) * height
         radius = (level.reach**2 - (z - natural[:, 2]) ** 2).clamp(min=0.0).sqrt()
-        out, around = radius * uniform(0.0, 1.0).sqrt(), uniform(0.0, 2 * math.pi)
+        out, around = radius * columns["distance"].sqrt(), between("direction", (0.0, 2 * math.pi))
         meet = torch.stack(
             (
                 config.start[0] + natural[:, 0] + out * around.cos(),
@@ -229,9 +246,9 @@ class Launcher:
             ),
             dim=-1,
         )
-        return Draws(pos, speed, spin, axis.to(self.dtype), meet, params)
+        return Draws(pos, speed, spin, axis.to(self.dtype), meet, params, points)
 
-    def _table(self, slots: Tensor, kept: list[tuple[Draws, Flight]], acceptance: float) -> LaunchTable:
+    def _table(self, slots: Tensor, kept: list[tuple[Draws, Flight]], counts: Counts) -> LaunchTable:
         order = slots.argsort()
 
         def column(name: str, part: int) -> Tensor:
@@ -260,5 +277,6 @@ class Launcher:
             meet_vel=column("meet_vel", 1),
             backhand=backhand,
             forecourt=from_start[:, 0] > config.forecourt_from,
-            acceptance=acceptance,
+            point=column("point", 0),
+            counts=counts,
         )
