@@ -89,10 +89,10 @@ class TrajectoryConfig:
     knee: float = 0.35
     stop: float = 0.02
     leg_stop: float = 0.005
-    support: tuple[float, float] = (0.045, 0.14)
+    support: tuple[float, float] = (0.04, 0.12)
     zmp: float = 0.005
-    friction: float = 0.35
-    twist: float = 0.06
+    friction: float = 0.3
+    twist: float = 0.035
     style_joint: float = 1.5
     style_pelvis: tuple[float, float, float, float] = (0.3, 0.3, 0.06, 0.8)
     smooth_joint: float = 150.0
@@ -291,7 +291,7 @@ class TrajectoryOptimizer:
             if derive:
                 slopes.append((t, gq, gv, ga))
 
-        nothing = np.zeros(CHANNELS)
+        nothing, unit = np.zeros(CHANNELS), np.eye(CHANNELS)
         for t in range(self.frames):
             if derive:
                 pin.computeRNEADerivatives(model, data, q[t], vel[t], acc[t])
@@ -330,25 +330,38 @@ class TrajectoryOptimizer:
                 np.array([-height / up, 0, -(zmp[0] - x[t, 0]) / up, 0, -1 / up, 0]),
                 np.array([0, -height / up, -(zmp[1] - x[t, 1]) / up, 1 / up, 0, 0]),
             ]
+            moves = []
             for axis in (0, 1):
+                parts = [arm[axis] @ g for g in by_f]
+                parts[0] = parts[0] - force[axis] / up * unit[2]
+                moves.append(parts)
                 off = zmp[axis] - middle[axis]
                 beyond = abs(off) - config.support[axis]
                 most_outside = max(most_outside, beyond)
                 if beyond > 0:
                     scale = np.sign(off) * step / config.zmp
-                    parts = [scale * arm[axis] @ g for g in by_f]
-                    parts[0] = parts[0] + scale * np.eye(CHANNELS)[axis]
-                    add(step / config.zmp * beyond, t, *parts)
+                    rise = [scale * part for part in parts]
+                    add(step / config.zmp * beyond, t, rise[0] + scale * unit[axis], *rise[1:])
             for axis in (0, 1):
                 beyond = abs(force[axis]) / up - config.friction
                 if beyond > 0:
                     scale = np.sign(force[axis]) * step / 0.02 / up
-                    add(step / 0.02 * beyond, t, *(scale * g[axis] for g in by_f))
-            about = moment[2] - (zmp[0] - x[t, 0]) * force[1] + (zmp[1] - x[t, 1]) * force[0]
+                    share = force[axis] / up
+                    add(step / 0.02 * beyond, t, *(scale * (g[axis] - share * g[2]) for g in by_f))
+            shift = zmp - x[t, :2]
+            about = moment[2] - shift[0] * force[1] + shift[1] * force[0]
             beyond = abs(about) / up - config.twist
             if beyond > 0:
                 scale = np.sign(about) * step / 0.02 / up
-                add(step / 0.02 * beyond, t, *(scale * g[5] for g in by_f))
+                turns = [
+                    g[5] - shift[0] * g[1] + shift[1] * g[0] - force[1] * ds0 + force[0] * ds1
+                    for g, ds0, ds1 in zip(by_f, *moves, strict=True)
+                ]
+                add(
+                    step / 0.02 * beyond,
+                    t,
+                    *(scale * (g - about / up * f[2]) for g, f in zip(turns, by_f, strict=True)),
+                )
             # A leg near a stop cannot follow the pelvis any farther.
             for joint in range(12):
                 low = config.knee if joint in KNEES else LOWER[joint] + config.leg_margin
@@ -397,10 +410,12 @@ class TrajectoryOptimizer:
             embed[18:, 4:] = np.eye(17)
             full = jacobian @ embed
             pin.computeForwardKinematicsDerivatives(model, data, q[t], vel[t], np.zeros(35))
-            by_pose = (
-                pin.getFrameVelocityDerivatives(model, data, self.racket, pin.LOCAL_WORLD_ALIGNED)[0][:3]
-                @ embed
-            )
+            by_pose = pin.getFrameVelocityDerivatives(model, data, self.racket, pin.LOCAL_WORLD_ALIGNED)[0][
+                :3
+            ]
+            # It is given for a frame that does not turn.
+            spin = pin.getFrameVelocity(model, data, self.racket, pin.LOCAL_WORLD_ALIGNED).angular
+            by_pose = (by_pose + np.cross(spin, jacobian[:3].T).T) @ embed
             # z turns with the frame: d(n × z) = n × (w × z).
             turning = np.stack(
                 [np.cross(goal.normal, np.cross(full[3:, k], z)) for k in range(CHANNELS)], axis=1

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from humanoid.racket import RACKET
 from policies.strokes import StrokeSet
-from sim.aim import plan_return
+from sim.aim import aim, solve_racket
 from sim.ball import GRAVITY, BallParams, BallState
 from sim.predict import predict
 from sim.stringbed import Racket
@@ -41,6 +41,7 @@ class PlannerConfig:
         clearance: height of the return's centre over the net cord, m. topspin: of the return, rad/s.
         shortest, deepest, widest: the ball is aimed between these distances behind the net, and no nearer to the
             side lines, x and |y|, m.
+        roll: spin of a ball after its bounce, as a share of that of one that rolls.
         strain: largest distance of a goal from those a family was learned from (Mahalanobis); a goal beyond is
             drawn in: the ball is met all the same, and flies where it will.
     """
@@ -54,8 +55,9 @@ class PlannerConfig:
     clearance: float = 2.0
     topspin: float = -60.0
     shortest: float = 4.0
-    deepest: float = 6.2
+    deepest: float = 5.2
     widest: float = 2.2
+    roll: float = 1.0
     strain: float = 4.0
 
 
@@ -130,8 +132,13 @@ class Planner:
                 (N,) bool; None: no ball has.
         """
         config, strokes = self.config, self.strokes
-        n, kinds = len(ball_pos), strokes.num_strokes
-        ball = BallState(ball_pos, ball_vel, torch.zeros_like(ball_pos))
+        n, kinds = ball_pos.shape[0], strokes.num_strokes
+        once = torch.zeros_like(begun) if bounced is None else bounced
+        # A ball that has bounced spins forward, and that bends its path: it rolled off the ground in part.
+        rolled = torch.stack((-ball_vel[:, 1], ball_vel[:, 0], torch.zeros_like(time)), dim=1)
+        rolled = config.roll / float(self.params.radius) * rolled
+        spin = torch.where(once[:, None], rolled, torch.zeros_like(rolled))
+        ball = BallState(ball_pos, ball_vel, spin)
         path = predict(ball, self.params, config.horizon, strokes.dt)
         local = self._to_stance(path.pos, stance, move=True)
         flow = self._to_stance(path.vel, stance, move=False)
@@ -141,7 +148,6 @@ class Planner:
         away = ((local[:, None] - ease[:, None]) / reach).square().sum(-1)
         beyond = self._beyond(local[:, None], strokes.low[:, None], strokes.high[:, None])
         when = path.time
-        once = torch.zeros_like(begun) if bounced is None else bounced
         first = torch.where(once, torch.full_like(time, -1.0), path.bounce_time)
         last = torch.where(once, path.bounce_time, path.second_bounce_time)
         soonest = torch.where(begun, torch.zeros_like(time), torch.full_like(time, config.lead))
@@ -167,29 +173,23 @@ class Planner:
         pos = pos - fall
         fall[..., 2] = GRAVITY * later
         vel = vel - fall
-        # A ball that has bounced rolls a little more than it flies.
-        rolled = torch.stack((-vel[..., 1], vel[..., 0], torch.zeros_like(later)), dim=-1) * (
-            0.6 / float(self.params.radius)
-        )
-        spin = torch.where(once[:, None, None], rolled, path.spin_after[:, None].expand_as(pos))
+        spin = torch.where(once[:, None], spin, path.spin_after)[:, None].expand_as(pos)
         axis = self._from_stance(strokes.axis.expand(n, -1, -1), stance)
-        aim = torch.stack(
+        aim_at = torch.stack(
             (
                 target[:, 0].clamp(config.shortest, config.deepest),
                 target[:, 1].clamp(-config.widest, config.widest),
             ),
             dim=1,
         )
-        strike, _ = plan_return(
-            BallState(pos, vel, spin),
-            aim[:, None].expand(-1, kinds, -1),
-            self.racket,
-            self.params,
-            topspin=config.topspin,
-            clearance=config.clearance,
-            max_speed=16.0,
-            long_axis=axis,
-            face=strokes.face.expand(n, -1),
+        away = torch.nn.functional.normalize(aim_at[:, None] - pos[..., :2], dim=-1)
+        wanted = config.topspin * torch.stack((-away[..., 1], away[..., 0], torch.zeros_like(later)), dim=-1)
+        leaves = aim(
+            pos, aim_at[:, None].expand_as(pos[..., :2]), self.params, wanted, config.clearance, 16.0,
+            iterations=2, leg_steps=(2, 1),
+        )  # fmt: skip
+        strike = solve_racket(
+            pos, vel, spin, leaves.vel, self.racket, self.params, wanted, axis, strokes.face.expand(n, -1)
         )
         which = torch.arange(kinds).expand(n, -1)
         scaled = strokes.scaled(
