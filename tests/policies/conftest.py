@@ -60,38 +60,56 @@ def _one_thread():
 
 @pytest.fixture(scope="session")
 def strokes():
-    """A forehand and a backhand of the shipped set."""
-    from policies.strokes import load_strokes, stroke_names
+    """The shipped families, forehand and backhand."""
+    from policies.strokes import load_strokes
 
-    names = stroke_names()
-    chosen = [next(name for name in names if name.startswith(kind)) for kind in ("forehand", "backhand")]
-    return load_strokes(tuple(chosen))
+    return load_strokes()
 
 
 @pytest.fixture(scope="session")
 def player(strokes):
-    """A player of these two strokes, without a network."""
+    """A player of these two families, without a network."""
     from policies.player import Player
 
     return Player(strokes)
 
 
 @pytest.fixture(scope="session")
-def pool(strokes):
-    """Goals that the strokes themselves meet, with a ball that comes at 10 m/s."""
+def goals_of(strokes):
+    """Function that draws goals (stroke, pos, vel, normal) in the stance frame, `count` of each family, all at one
+    Mahalanobis distance from those the family was learned from; distance 0: its centre."""
+    import torch
+
+    def draw(distance: float, count: int = 1, seed: int = 0):
+        generator = torch.Generator().manual_seed(seed)
+        kinds = strokes.num_strokes
+        way = torch.nn.functional.normalize(torch.randn(kinds, count, 8, generator=generator), dim=2)
+        root = torch.linalg.cholesky(torch.linalg.inv(strokes.spread.double())).float()
+        scaled = distance * way @ root.transpose(1, 2)
+        goal = (strokes.centre[:, None] + scaled * strokes.scale[:, None]).flatten(0, 1)
+        side = goal[:, 6:]
+        normal = torch.cat(((1 - side.square().sum(1, keepdim=True)).clamp(min=0.0).sqrt(), side), dim=1)
+        return torch.arange(kinds).repeat_interleave(count), goal[:, :3], goal[:, 3:6], normal
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def pool(strokes, goals_of):
+    """The centre of each family as a goal, with a ball that comes at 10 m/s."""
     import torch
 
     from policies.goals import GoalPool
 
-    ball_vel = torch.tensor([[-10.0, 0.0, -2.0]]).expand(2, 3)
+    stroke, pos, vel, normal = goals_of(0.0)
     return GoalPool(
-        stroke=torch.arange(2),
+        stroke=stroke,
         time=strokes.strike.float() * strokes.dt,
-        pos=strokes.contact_pos,
-        vel=strokes.contact_vel,
-        normal=strokes.contact_normal,
-        ball_pos=strokes.contact_pos + 0.0335 * strokes.contact_normal,
-        ball_vel=ball_vel.clone(),
+        pos=pos,
+        vel=vel,
+        normal=normal,
+        ball_pos=pos + 0.0335 * normal,
+        ball_vel=torch.tensor([[-10.0, 0.0, -2.0]]).repeat(2, 1),
         ball_spin=torch.zeros(2, 3),
         start_x=-11.9,
         met=1.0,
