@@ -168,7 +168,7 @@ def test_balls_out_of_reach_are_let_go(strokes, pos, vel):
 
 def test_how_far_beside_a_ball_is_still_played_is_the_margin(planned):
     """Balls moved to the side one by one: what is let go passes farther from the families' range."""
-    planner, pos, vel, target, plan, side = planned
+    planner, pos, vel, target, _, side = planned
     forehand = (side == 0).nonzero()[0]
     count = 40
     beside = torch.linspace(0.0, 1.5, count)
