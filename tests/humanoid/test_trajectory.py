@@ -238,39 +238,26 @@ def slopes(planted):
     return out
 
 
+KINDS = (*dict.fromkeys(ROWS), "position", "velocity", "normal")
+LEGS_LEFT_OUT = [
+    (kind, what) for kind in ("torque", "zmp", "friction", "twist") for what in ("pelvis", "heading")
+]
+"""A Jacobian that neglects how the legs' map changes in time: their own velocity and acceleration do not move with
+the pelvis in it. Nor does the frame of the pelvis's velocity turn with its heading."""
+LEFT_OUT = [*LEGS_LEFT_OUT, ("velocity", "heading")]
+
+
 @pytest.mark.parametrize(
     ("kind", "what"),
-    [
-        *((kind, what) for kind in ("leg", "stop", "speed", "position", "normal")
-          for what in ("arms", "pelvis", "heading")),
-        ("torque", "arms"),
-        ("zmp", "arms"),
-    ],
-)  # fmt: skip
+    [(k, w) for k in KINDS for w in ("arms", "pelvis", "heading") if (k, w) not in LEFT_OUT],
+)
 def test_the_jacobian_is_the_finite_difference(slopes, kind, what):
     told, seen = slopes[kind, what]
     assert np.linalg.norm(told - seen) < 1e-5 * np.linalg.norm(seen) + 1e-6
 
 
-@pytest.mark.parametrize(
-    ("kind", "what", "error"),
-    [
-        # The legs' own acceleration and what turns with the pelvis are left out.
-        ("torque", "pelvis", 0.1),
-        ("torque", "heading", 0.1),
-        ("zmp", "pelvis", 0.1),
-        ("zmp", "heading", 0.2),
-        # The weight's change is left out.
-        ("friction", "arms", 0.1),
-        ("friction", "heading", 0.25),
-        ("velocity", "arms", 0.25),
-        ("velocity", "pelvis", 0.5),
-        ("velocity", "heading", 0.9),
-        ("twist", "arms", 0.8),
-        ("twist", "heading", 0.3),
-    ],
-)
-def test_the_jacobian_leads_the_right_way(slopes, kind, what, error):
-    """A Gauss–Newton step only needs the larger part of a slope."""
+@pytest.mark.parametrize(("kind", "what"), LEFT_OUT)
+def test_the_jacobian_is_nearly_the_finite_difference(slopes, kind, what):
+    """The larger part of a slope is enough for a Gauss–Newton step."""
     told, seen = slopes[kind, what]
-    assert np.linalg.norm(told - seen) < error * np.linalg.norm(seen)
+    assert np.linalg.norm(told - seen) < 0.25 * np.linalg.norm(seen)
