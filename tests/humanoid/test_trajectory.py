@@ -214,6 +214,7 @@ def slopes(planted):
     c, goal = optimizer.style.copy(), asked(optimizer)
     size = np.append(np.full(4, 0.003), np.full(CHANNELS - 4, 0.01))[:, None]
     c[:, optimizer.free] += size * rng.standard_normal(c[:, optimizer.free].shape)
+    optimizer._solve_legs(optimizer._states(c)[0])  # Once more than needed, to rounding.
     here, jac, *_ = optimizer._residual(c, goal, True)
     legs = optimizer._legs.copy()
     kinds = np.array(ROWS * optimizer.frames + ["position", "velocity", "normal"] * 3)
