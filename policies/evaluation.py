@@ -25,10 +25,8 @@ import torch
 from humanoid.files import atomic_write
 from humanoid.model import build_model
 from humanoid.safety import SafetyMonitor, pd_torque
-from sim.ball_ranges import BallRanges
 from sim.engine import CpuEngine
 from sim.launcher import LEVELS
-from sim.observation_noise import NoisySenses
 from sim.recording import Recorder, Recording
 from sim.return_task import (
     FALL,
@@ -85,28 +83,13 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True)
-class RobotRanges:
-    """How robots differ under `condition=real`: uniform ranges, drawn for each environment.
-
-    Attributes:
-        body_mass: factor on the mass and inertia of each link.
-        racket_mass: the same of the racket.
-        foot_friction: sliding friction of the soles.
-    """
-
-    body_mass: tuple[float, float] = (0.95, 1.05)
-    racket_mass: tuple[float, float] = (0.95, 1.05)
-    foot_friction: tuple[float, float] = (0.6, 1.0)
-
-
-@dataclass(frozen=True)
 class EvaluationConfig:
     """What is judged, and how.
 
     Attributes:
         level: of the launches, see `sim.launcher.LEVELS`.
-        condition: "nominal": true physics, clean observations. "real": physics of ball and robot from ranges,
-            noisy, late and incomplete observations (`sim.observation_noise`).
+        condition: the world that is played in, see `sim.world`. "nominal": true physics, clean observations. "real":
+            physics of ball, racket and robot from ranges, noisy, late and incomplete observations.
         balls: judged balls.
         seed: of everything random.
         envs: most robots at once. A figure depends on it as on the seed.
@@ -324,27 +307,20 @@ class _Court:
 
     def __init__(self, policy: Policy, config: EvaluationConfig) -> None:
         self.policy, self.config = policy, config
-        protocol = ReturnConfig(level=config.level)
+        protocol = ReturnConfig(level=config.level, world=config.condition)
         self.protocol = protocol
         self.per_episode = protocol.balls_per_episode
         episodes = math.ceil(config.balls / self.per_episode)
         self.rounds = math.ceil(episodes / config.envs)
         self.n = n = math.ceil(episodes / self.rounds)
         threads = config.threads or os.cpu_count() or 1
-        real = config.condition == "real"
-        random = torch.Generator().manual_seed(config.seed + 0x5EED)
-        engine = CpuEngine(n, _model(policy, protocol), threads)
-        if real:
-            vary_robots(engine, RobotRanges(), random)
         self.task = ReturnTask(
             n,
             protocol,
             config.seed,
-            engine=engine,
-            physics=BallRanges() if real else None,
+            engine=CpuEngine(n, _model(policy, protocol), threads),
             pool=min(2048, self.rounds * n * self.per_episode),
         )
-        self.senses = NoisySenses(n, protocol.control_dt, random) if real else None
         self.monitor = SafetyMonitor(n)
         self.falls = 0
         self._records: list[tuple[int, BallRecord]] = []
@@ -368,8 +344,6 @@ class _Court:
         everyone = torch.arange(n)
         task.reset(everyone)
         task.record = BallRecord()
-        if self.senses is not None:
-            self.senses.reset(everyone)
         memory = policy.initial_memory(n)
         first = number * n  # number of the first episode
         episode = first + np.arange(n)
@@ -378,9 +352,7 @@ class _Court:
         wanted = min(self.config.balls - first * self.per_episode, n * self.per_episode)
         read = decided = 0
         for step in range(steps):
-            terms = task.terms()
-            observed = terms if self.senses is None else self.senses(terms)
-            observation = policy.assemble({name: value.numpy() for name, value in observed.items()})
+            observation = policy.assemble({name: value.numpy() for name, value in task.observed().items()})
             targets, memory = policy.act(observation, memory)
             if not np.isfinite(targets).all():
                 row = int(np.argwhere(~np.isfinite(targets))[0, 0])
@@ -512,31 +484,6 @@ def _model(policy: Policy, protocol: ReturnConfig):
     model.actuator_biasprm[:, 1] = -policy.kp
     model.actuator_biasprm[:, 2] = -policy.kd
     return model
-
-
-def vary_robots(engine: CpuEngine, ranges: RobotRanges, generator: torch.Generator) -> None:
-    """Give every robot of an engine its own masses and friction.
-
-    Args:
-        engine: just made; its robots differ from then on.
-        ranges: to draw from.
-        generator: source of randomness.
-    """
-    model, batch, n = engine.model, engine.batch, engine.num_envs
-    racket = model.body("racket").id
-
-    def uniform(bounds: tuple[float, float], *shape: int) -> np.ndarray:
-        draw = torch.rand(*shape, generator=generator, dtype=torch.float64).numpy()
-        return bounds[0] + (bounds[1] - bounds[0]) * draw
-
-    factor = uniform(ranges.body_mass, n, model.nbody)
-    factor[:, racket] = uniform(ranges.racket_mass, n)
-    mass, inertia, friction = (batch.expand(name) for name in ("body_mass", "body_inertia", "geom_friction"))
-    mass *= factor
-    inertia *= factor[:, :, None]
-    feet = [model.geom(f"{side}_foot{i}").id for side in ("left", "right") for i in range(4)]
-    friction[:, feet, 0] = uniform(ranges.foot_friction, n)[:, None]
-    batch.set_const()
 
 
 COLUMNS = (

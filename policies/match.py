@@ -22,13 +22,10 @@ from policies.evaluation import (
     CONDITIONS,
     EvaluationError,
     Policy,
-    RobotRanges,
-    vary_robots,
     write_json,
     written,
 )
 from policies.match_report import SIDES, match_report, write_points
-from sim.ball_ranges import BallRanges
 from sim.engine import CpuEngine
 from sim.launcher import LEVELS
 from sim.match import Match, MatchConfig
@@ -37,6 +34,7 @@ from sim.observation_noise import NoisySenses
 from sim.openings import Returner, Wall, stream
 from sim.recording import Recorder, Recording
 from sim.score import SCORINGS, Score
+from sim.world import world_named
 
 WALL, MACHINE = "wall", "machine"
 WALLS = 16
@@ -200,7 +198,7 @@ class _Batch:
         self.n = n = min(config.envs, config.matches - first)
         rules = config.rules
         self.dt = rules.task.control_dt
-        real = config.condition == "real"
+        world = world_named(config.condition)
         random = stream(config.seed, first, WALLS + 2)
         threads = config.threads or os.cpu_count() or 1
         engines: list[CpuEngine | None] = []
@@ -211,11 +209,10 @@ class _Batch:
             returners.append(Wall(config.level, walls, rules.task.start) if wall else None)
             engines.append(None if isinstance(player, str) else _engine(n, player, rules, threads))
         self.senses: list[NoisySenses | None] = [None, None]
-        if real:
-            for side, engine in enumerate(engines):
-                if engine is not None:
-                    vary_robots(engine, RobotRanges(), random)
-                    self.senses[side] = NoisySenses(n, self.dt, random)
+        for side, engine in enumerate(engines):
+            if engine is not None:
+                world.vary(engine, random)
+                self.senses[side] = world.observers(n, self.dt, random)
         self.match = Match(
             engines,
             rules,
@@ -223,7 +220,7 @@ class _Batch:
             num=n,
             seed=config.seed,
             first=first,
-            physics=BallRanges() if real else None,
+            physics=world.physics,
         )
         self.films = [_Film(self.match, m) for m in range(n) if first + m < config.record]
         self.played_s = 0.0

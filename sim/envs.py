@@ -7,6 +7,7 @@ vector environments hands out the tensors without a detour.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -111,7 +112,7 @@ def _action(action: Any, shape: tuple[int, ...]) -> Tensor:
     return tensor.clamp(-1.0, 1.0).reshape(-1, NUM_JOINTS)
 
 
-class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
     """One robot of a task of one. See `TrackEnv` and `ReturnEnv`."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 50}  # noqa: RUF012
@@ -178,8 +179,9 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         scene = build_scene(stadium=stadium, shadow_size=1024, max_size=RENDER_SIZE)
         return Renderer(scene, *RENDER_SIZE)
 
+    @abstractmethod
     def _draw(self, view: Any) -> np.ndarray:
-        raise NotImplementedError
+        """The picture of the present state, (height, width, 3) uint8."""
 
 
 class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):

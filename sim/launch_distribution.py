@@ -196,10 +196,10 @@ class LaunchMixture:
                 space = tuple(str(name) for name in data["space"])
                 if space != SPACE:
                     raise ValueError(f"its coordinates are {', '.join(space)}, expected {', '.join(SPACE)}")
-                mean, std, weight = (np.asarray(data[key], np.float64) for key in ("mean", "std", "weight"))
-                return cls(
-                    *(torch.from_numpy(value) for value in (mean, std, weight)), float(data["explore"])
+                mean, std, weight = (
+                    torch.from_numpy(np.asarray(data[key], np.float64)) for key in ("mean", "std", "weight")
                 )
+                return cls(mean, std, weight, float(data["explore"]))
         except FileNotFoundError:
             raise ValueError(f"{path}: no such file; LaunchMixture.save writes one") from None
         except (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sim.ranges import check_range
+
 
 @dataclass(frozen=True)
 class Level:
@@ -18,9 +20,9 @@ class Level:
 
     def check(self) -> None:
         """Raise ValueError naming the field whose value is impossible."""
-        check_range("launch level: speed, m/s,", self.speed, 0.1, 100.0)
+        check_range("launch level: speed, m/s", self.speed, 0.1, 100.0)
         check_range("launch level: spin_rpm", self.spin_rpm, 0.0, 20_000.0)
-        check_range("launch level: reach, m,", (0.0, self.reach), 0.0, 20.0)
+        check_range("launch level: reach, m", (0.0, self.reach), 0.0, 20.0)
 
 
 LEVELS = {
@@ -68,14 +70,8 @@ class LauncherConfig:
         ):
             value = getattr(self, name)
             check_range(
-                f"launcher: {name}, m,", value if isinstance(value, tuple) else (value, value), low, high
+                f"launcher: {name}, m", value if isinstance(value, tuple) else (value, value), low, high
             )
         for name in ("start", "forehand", "backhand"):
             for value in getattr(self, name):
-                check_range(f"launcher: {name}, m,", (value, value), -40.0, 40.0)
-
-
-def check_range(name: str, bounds: tuple[float, float], low: float, high: float) -> None:
-    """Raise ValueError unless low ≤ smaller bound ≤ larger bound ≤ high; `name` is what the message calls it."""
-    if len(bounds) != 2 or not low <= bounds[0] <= bounds[1] <= high:
-        raise ValueError(f"{name} {bounds}: give two bounds in [{low:g}, {high:g}], the smaller first")
+                check_range(f"launcher: {name}, m", (value, value), -40.0, 40.0)

@@ -11,7 +11,7 @@ rooms and the G1's sensors are commonly simulated with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -45,6 +45,24 @@ class NoiseConfig:
     latency: tuple[float, float] = (0.0, 0.05)
     dropout: float = 0.02
     min_frames: int = 3
+
+    def check(self) -> None:
+        """Raise ValueError naming the figure that no sensor has."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "latency":
+                if len(value) != 2 or not 0.0 <= value[0] <= value[1] <= 10.0:
+                    raise ValueError(
+                        f"latency {value}: give a range from 0 to at most 10 s, smaller bound first"
+                    )
+            elif field.name == "dropout":
+                if not 0.0 <= value < 1.0:
+                    raise ValueError(f"dropout {value}: give a share from 0 to below 1")
+            elif field.name == "min_frames":
+                if value < 1:
+                    raise ValueError(f"min_frames {value}: give 1 or more camera frames")
+            elif not 0.0 <= value <= 100.0:
+                raise ValueError(f"noise of {field.name} {value}: give a standard deviation from 0 to 100")
 
 
 @dataclass(frozen=True)
@@ -187,14 +205,10 @@ class NoisySenses:
         tracker: TrackerConfig | None = None,
     ) -> None:
         self.config = config = config or NoiseConfig()
-        low, high = config.latency
-        if not 0.0 <= low <= high:
-            raise ValueError(f"latency {config.latency}: give a range from 0 s on, smaller bound first")
-        if not 0.0 <= config.dropout < 1.0:
-            raise ValueError(f"dropout {config.dropout}: give a share from 0 to below 1")
+        config.check()
         self.generator = generator
         self.tracker = BallTracker(num_envs, dt, tracker)
-        self.line = DelayLine(num_envs, dt, high)
+        self.line = DelayLine(num_envs, dt, config.latency[1])
         self._bias = torch.zeros(num_envs, 3)
         self.reset(torch.arange(num_envs))
 

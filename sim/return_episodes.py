@@ -12,9 +12,11 @@ from torch import Tensor
 from humanoid.joints import LOWER, NUM_JOINTS, READY_JOINT_POS, UPPER
 from sim.ball import BallParams
 from sim.engine import Engine
+from sim.launch_distribution import LaunchDistribution
 from sim.return_task import BallRecord, ReturnConfig, ReturnTask
 from sim.return_terms import REWARDS, TERMINATIONS
 from sim.terms import RewardTerms, TerminationTerms
+from sim.world import World
 
 RECYCLE = 32
 """Times that a learner meets a pool of launches, in other states, with other targets, before a new one."""
@@ -60,7 +62,7 @@ class ReturnEpisodes:
         protocol: see `ReturnConfig`.
         config: rewards.
         seed: of everything random.
-        engine, physics, pool, threads, recycle: see `ReturnTask`.
+        engine, physics, pool, threads, recycle, world, launches: see `ReturnTask`.
 
     Attributes:
         task: the protocol.
@@ -79,16 +81,27 @@ class ReturnEpisodes:
         pool: int = 2048,
         threads: int = 0,
         recycle: int = RECYCLE,
+        world: World | None = None,
+        launches: LaunchDistribution | None = None,
     ) -> None:
         self.num_envs = n = num_envs
         self.config = config = config or EpisodeConfig()
         self.task = ReturnTask(
-            n, protocol, seed, engine=engine, physics=physics, pool=pool, threads=threads, recycle=recycle
+            n,
+            protocol,
+            seed,
+            engine=engine,
+            physics=physics,
+            pool=pool,
+            threads=threads,
+            recycle=recycle,
+            world=world,
+            launches=launches,
         )
         protocol = self.task.config
         self.rewards = RewardTerms(REWARDS, config.rewards)
         self.terminations = TerminationTerms(TERMINATIONS, config.terminations)
-        balls_s = protocol.balls_per_episode * protocol.ball_interval
+        balls_s = protocol.balls_per_episode * protocol.intervals[1]
         self._longest = round((balls_s + config.linger_s) / protocol.control_dt)
         self._ready, self._lower, self._upper = (
             torch.as_tensor(table.copy(), dtype=torch.float32) for table in (READY_JOINT_POS, LOWER, UPPER)
@@ -131,8 +144,12 @@ class ReturnEpisodes:
 
         Returns:
             Reward, (N,) float32; `terminated` and `truncated` say who is done.
+
+        Raises:
+            ValueError: actions of another shape, or not finite; names the environment and the joint.
         """
         task = self.task
+        task.check_targets(action, "action")
         self.previous_action.copy_(self.action)
         self.action.copy_(action)
         if len(task.record):

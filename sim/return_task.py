@@ -9,22 +9,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from humanoid.joints import KD, KP, NUM_JOINTS, READY_JOINT_POS
+from humanoid.joints import JOINT_NAMES, KD, KP, NUM_JOINTS, READY_JOINT_POS
 from humanoid.model import build_model, touching_height
 from sim.ball import BallParams
 from sim.ball_sim import BallSim, RacketPose, StepEvents
 from sim.court import HALF_LENGTH, SINGLES_HALF_WIDTH, in_singles_court
 from sim.engine import CpuEngine, Engine
+from sim.launch_distribution import DIMS, LaunchDistribution, LaunchMixture
 from sim.launcher import Launcher, LauncherConfig, LaunchTable
+from sim.observation_noise import NoisySenses
+from sim.return_protocol import (
+    FALL,
+    MISS,
+    NET,
+    OUT,
+    OUTCOMES,
+    PENDING,
+    RETURNED,
+    BallRecord,
+    ReturnConfig,
+)
+from sim.world import STREAM, World
 
-OUTCOMES = ("pending", "returned", "net", "out", "miss", "fall")
-PENDING, RETURNED, NET, OUT, MISS, FALL = range(6)
+__all__ = [
+    "COURT_TARGETS", "FALL", "MISS", "NET", "OBSERVATION_SIZE", "OUT", "OUTCOMES", "PENDING", "RETURNED", "SLOTS",
+    "TERMS", "BallRecord", "ReturnConfig", "ReturnTask", "ready_state",
+]  # fmt: skip
 
 TERMS: dict[str, int] = {
     "joint_pos": NUM_JOINTS,
@@ -51,67 +66,13 @@ LINGER = 1.0
 RETIRE_DISTANCE = 3.0
 """... and then until it is so far from the racket and recedes, or rolls, m."""
 
+LARGEST_TARGET = 1e9
+"""A joint's target beyond this is a mistake, rad; of a robot with one over 1e10 MuJoCo ignores all targets."""
+LARGEST_MOVE = 1.0
+"""No root moves so far in a control period, m: of a robot that did, the state was lost."""
+
 SLOTS = 3
 """Balls of one environment in the air at once: slow feeds take 3 s to arrive and are launched every 2 s."""
-
-
-@dataclass(frozen=True)
-class ReturnConfig:
-    """The protocol.
-
-    Attributes:
-        level: launch level, see `sim.launcher.LEVELS`.
-        control_dt: control period, s.
-        timestep: physics step, s.
-        ball_interval: time between launches, s.
-        balls_per_episode: after so many balls (and the last one's outcome) an episode ends.
-        start: where the robot stands, facing +x, (x, y), m.
-        target_x, target_y: ranges of the landing target in the opponent's court, m.
-        fall_height: a pelvis lower than this has fallen, m.
-        fall_tilt: a pelvis tilted more than this has fallen, rad.
-        friction: of feet on the court.
-    """
-
-    level: str = "feed"
-    control_dt: float = 0.02
-    timestep: float = 0.005
-    ball_interval: float = 2.0
-    balls_per_episode: int = 8
-    start: tuple[float, float] = (-11.9, 0.0)
-    target_x: tuple[float, float] = (4.0, 10.5)
-    target_y: tuple[float, float] = (-3.0, 3.0)
-    fall_height: float = 0.42
-    fall_tilt: float = 1.0
-    friction: float = 0.8
-
-
-@dataclass
-class BallRecord:
-    """Outcomes of finished balls, one row each, columns of equal length.
-
-    Attributes:
-        env, ball: environment and number of the ball in its episode.
-        outcome: index into `OUTCOMES`.
-        contact: whether the racket touched it.
-        landing: first bounce after the strike, (x, y), NaN where there is none, m.
-        target: wanted landing point, m.
-        speed_in, speed_out: before and after the strike (at release if never struck), m/s.
-        backhand, forecourt: where it was to be met.
-    """
-
-    env: list[int] = field(default_factory=list)
-    ball: list[int] = field(default_factory=list)
-    outcome: list[int] = field(default_factory=list)
-    contact: list[bool] = field(default_factory=list)
-    landing: list[tuple[float, float]] = field(default_factory=list)
-    target: list[tuple[float, float]] = field(default_factory=list)
-    speed_in: list[float] = field(default_factory=list)
-    speed_out: list[float] = field(default_factory=list)
-    backhand: list[bool] = field(default_factory=list)
-    forecourt: list[bool] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.env)
 
 
 class ReturnTask:
@@ -125,7 +86,10 @@ class ReturnTask:
         config: protocol.
         seed: of everything random.
         engine: physics, on the CPU; default `CpuEngine`.
-        physics: true ball physics, see `Launcher.draw`.
+        physics: true ball physics, see `Launcher.draw`; default the world's.
+        launcher: where balls come from and are met; default the benchmark's.
+        world: how environments differ; default the protocol's `world` and `surface`.
+        launches: distribution to draw launches from; default the protocol's `launches`.
         pool: number of launches drawn at once and shared out.
         recycle: how often a pool is shared out, in another order each time, before new launches are drawn.
             Solving for a launch costs a millisecond.
@@ -139,6 +103,12 @@ class ReturnTask:
         fallen: (N,) bool: fell in the last step.
         racket_vel: (N, 3), velocity of the string-bed centre over the last physics step, m/s.
         record: finished balls since `record` was last replaced.
+        launcher: its `distribution` may be changed with `draw_from`.
+        broken: (N,) int, how often a robot's state was lost (see `step`).
+
+    Raises:
+        ValueError: an impossible value in `config` or `world`, an engine on another device or that the world's ranges
+            cannot be given to; names the field.
     """
 
     def __init__(
@@ -152,8 +122,15 @@ class ReturnTask:
         pool: int = 2048,
         threads: int = 0,
         recycle: int = 1,
+        world: World | None = None,
+        launches: LaunchDistribution | None = None,
     ) -> None:
         self.config = config = config or ReturnConfig()
+        config.check()
+        self.world = world = world or config.make_world()
+        world.check()
+        if launches is None and config.launches is not None:
+            launches = LaunchMixture.load(config.launches)
         self.num_envs = num_envs
         self.substeps = round(config.control_dt / config.timestep)
         if engine is None:
@@ -167,10 +144,12 @@ class ReturnTask:
         self.engine = engine
         self.device = engine.device
         self.generator = torch.Generator().manual_seed(seed)
-        self.launcher = Launcher(config.level, launcher or LauncherConfig(start=config.start))
-        self._physics = physics
+        self._random = torch.Generator().manual_seed(seed + STREAM)
+        launcher = launcher or LauncherConfig(start=config.start)
+        self.launcher = Launcher(config.level, launcher, distribution=launches)
+        self._physics = world.physics if physics is None else physics
         self._pool_size = pool
-        self._pool: LaunchTable = self.launcher.draw(pool, self.generator, physics)
+        self._pool: LaunchTable = self.launcher.draw(pool, self.generator, self._physics)
         self._pool_next = 0
         self._recycle, self._pool_uses = recycle, 1
         n = num_envs
@@ -200,13 +179,31 @@ class ReturnTask:
         self.racket_vel = torch.zeros_like(engine.racket_pos)
         self.record = BallRecord()
         self.falls = 0
-        self._launch_interval = round(config.ball_interval / config.control_dt)
+        self.broken = torch.zeros(n, dtype=torch.int64)
+        self._lost = torch.zeros(n, dtype=torch.bool)
+        self._intervals = tuple(round(value / config.control_dt) for value in config.intervals)
+        self._due = torch.zeros(n, dtype=torch.int64)  # control step of the next launch
+        self._turns = torch.zeros(n, dtype=torch.int64)  # launches that were due in the episode
+        self._point = torch.zeros(*shape, DIMS)
         self._linger = round(LINGER / config.control_dt)
         self._decided = torch.zeros(shape, dtype=torch.int64)  # control steps since the outcome
         self._pushed = torch.zeros(n, dtype=torch.bool)  # a ball's impulse awaits the next physics step
         self._racket_speed = torch.zeros_like(engine.racket_pos[:, 0])
         self._partial_steps = getattr(engine, "partial_steps", True)
+        self.senses: NoisySenses | None = None
+        self._observed: dict[str, Tensor] | None = None
         self.reset(self._env)
+        self._differ()
+
+    def _differ(self) -> None:
+        """Draw what differs between environments."""
+        self.world.vary(self.engine, self._random)
+        racket = self.world.rackets(self.engine, self._random)
+        if racket is not None:
+            # Slot after slot, as the balls are.
+            self.balls.set_racket(racket.at(self._env.repeat(SLOTS)))
+        self.senses = self.world.observers(self.num_envs, self.config.control_dt, self._random)
+        self._observed = None
 
     # Robots
 
@@ -219,17 +216,54 @@ class ReturnTask:
         """
         self.place(ids, qpos, qvel)
         self.clock[ids] = 0
+        self._due[ids] = 0
+        self._turns[ids] = 0
         self.launched[ids] = 0
         self.slot[ids] = 0
         self.outcome[:, ids] = RETURNED
         self.valid[ids] = False
         for slot in range(SLOTS):
             self.balls.active[slot * self.num_envs + ids] = False
+        if self.senses is not None:
+            self.senses.reset(ids)
+            if self._observed is not None:
+                # Of a new episode nothing was sensed yet: its first observation is the ready pose, without noise.
+                truth = self.terms()
+                for name, seen in self._observed.items():
+                    self._observed[name] = seen.clone()
+                    self._observed[name][ids] = truth[name][ids]
 
     def seed(self, seed: int) -> None:
-        """Start everything random again, with launches yet to be drawn."""
+        """Start everything random again, with launches yet to be drawn and robots that differ anew."""
         self.generator.manual_seed(seed)
+        self._random.manual_seed(seed + STREAM)
         self._pool_next, self._pool_uses = self._pool_size, self._recycle
+        self._differ()
+
+    def draw_from(self, launches: LaunchDistribution | None) -> None:
+        """Draw launches from a distribution from now on, or None for plain draws; those in flight fly on."""
+        self.launcher.distribution = launches
+        self._pool_next, self._pool_uses = self._pool_size, self._recycle
+
+    @property
+    def recovered(self) -> dict[str, Tensor]:
+        """What went wrong and was put right so far, (N,) int each.
+
+        robot_broken: see `step`. ball_not_finite, racket_pose, ball_overlap: see `sim.recovered.Recovered`.
+        ball_unresolved: see `BallSim`.
+        """
+
+        def of_robots(value: Tensor) -> Tensor:
+            return value.unflatten(0, (SLOTS, self.num_envs)).sum(0)
+
+        kinds = self.balls.recovered
+        return {
+            "robot_broken": self.broken.clone(),
+            "ball_not_finite": of_robots(kinds.not_finite),
+            "racket_pose": of_robots(kinds.racket_pose),
+            "ball_overlap": of_robots(kinds.overlap),
+            "ball_unresolved": of_robots(self.balls.unresolved),
+        }
 
     def place(self, ids: Tensor, qpos: Tensor | None = None, qvel: Tensor | None = None) -> None:
         """Put robots into states without touching the balls."""
@@ -246,8 +280,8 @@ class ReturnTask:
     @property
     def finished(self) -> Tensor:
         """(N,) bool: the episode's last ball has its outcome."""
-        steps = self._launch_interval * self.config.balls_per_episode
-        return (self.clock >= steps) & ~(self.outcome == PENDING).any(dim=0)
+        served = self._turns >= self.config.balls_per_episode
+        return served & (self.clock >= self._due) & ~(self.outcome == PENDING).any(dim=0)
 
     # Balls
 
@@ -285,6 +319,7 @@ class ReturnTask:
         self.target[slot, ids] = low + (high - low) * torch.rand(len(ids), 2, generator=self.generator)
         self.speed_in[slot, ids] = torch.linalg.vector_norm(table.vel, dim=-1)
         self.speed_out[slot, ids] = math.nan
+        self._point[slot, ids] = table.point
         self.backhand[slot, ids] = table.backhand
         self.forecourt[slot, ids] = table.forecourt
 
@@ -301,23 +336,71 @@ class ReturnTask:
     def step(self, targets: Tensor) -> None:
         """Advance by one control period.
 
+        A robot whose state is lost (not finite, or out of bounds so that the engine started it anew elsewhere) fell: it
+        is put at its start at once, and counted in `broken`.
+
         Args:
             targets: joint position targets, (N, 29), rad.
+
+        Raises:
+            ValueError: targets of another shape, or not finite; names the environment and the joint.
         """
+        self.check_targets(targets)
+        if self.senses is not None:
+            self.observed()  # cameras see every step, whether they are asked or not
+            self._observed = None
         self.resolved.fill_(PENDING)
         self.resolved_miss.fill_(math.nan)
         self.struck.fill_(False)
-        due = (self.clock % self._launch_interval == 0) & (
-            self.clock < self._launch_interval * self.config.balls_per_episode
-        )
-        self.launch(due.nonzero().squeeze(1))
+        due = (self.clock >= self._due) & (self._turns < self.config.balls_per_episode)
+        ids = due.nonzero().squeeze(1)
+        self.launch(ids)
+        self._due[ids] += self._draw_intervals(len(ids))
+        self._turns[ids] += 1
         self._choose_ball()
         self.engine.ctrl.copy_(targets)
+        before = self.engine.qpos[:, :3].clone()
         self._advance()
         self.clock += 1
+        self._mend(before)
         self._check_falls()
         self._choose_ball()
         self._retire()
+
+    def check_targets(self, targets: Tensor, name: str = "target") -> None:
+        """Raise ValueError, naming environment and joint, unless `targets` are (N, 29) and finite.
+
+        Args:
+            targets: of joints, or actions. name: what the message calls one of them.
+        """
+        if targets.shape != (self.num_envs, NUM_JOINTS):
+            raise ValueError(
+                f"{name}s have shape {tuple(targets.shape)}, expected {(self.num_envs, NUM_JOINTS)}, one row a robot"
+            )
+        # The largest of some numbers is no number if one of them is none.
+        if not targets.abs().max().item() < LARGEST_TARGET:
+            env, joint = (~(targets.abs() < LARGEST_TARGET)).nonzero()[0].tolist()
+            value = float(targets[env, joint])
+            raise ValueError(
+                f"{name} of {JOINT_NAMES[joint]} in environment {env} is {value}: give a finite number"
+            )
+
+    def _draw_intervals(self, n: int) -> Tensor | int:
+        """Control steps to the next launch, (n,), or one number for all."""
+        low, high = self._intervals
+        return low if low == high else torch.randint(low, high + 1, (n,), generator=self.generator)
+
+    def _mend(self, before: Tensor) -> None:
+        """Robots whose state was lost in this step are back at their start; `before`: their root then, (N, 3)."""
+        qpos = self.engine.qpos
+        # MuJoCo restarts a robot whose state exceeds its bounds at the world's origin, without a word.
+        moved = (qpos[:, :3] - before).abs().amax(dim=1)
+        self._lost = ~(moved < LARGEST_MOVE) | ~torch.isfinite(qpos.sum(1) + self.engine.qvel.sum(1))
+        if bool(self._lost.any()):
+            ids = self._lost.nonzero().squeeze(1)
+            self.broken[ids] += 1
+            self.place(ids)
+            self.racket_vel[ids] = 0.0
 
     def _advance(self) -> None:
         """Robots and balls, one physics step after the other.
@@ -439,7 +522,7 @@ class ReturnTask:
         qpos = self.engine.qpos
         upright = 1 - 2 * (qpos[:, 4] ** 2 + qpos[:, 5] ** 2)
         self.fallen = (qpos[:, 2] < self.config.fall_height) | (upright < math.cos(self.config.fall_tilt))
-        self.fallen |= ~torch.isfinite(qpos).all(dim=1)
+        self.fallen |= self._lost
         if bool(self.fallen.any()):
             ids = self.fallen.nonzero().squeeze(1)
             self.falls += len(ids)
@@ -466,6 +549,7 @@ class ReturnTask:
         record.target += [(x, y) for x, y in target.tolist()]
         record.speed_in += self.speed_in[slot, ids].tolist()
         record.speed_out += self.speed_out[slot, ids].tolist()
+        record.point += self._point[slot, ids].tolist()
         record.backhand += self.backhand[slot, ids].tolist()
         record.forecourt += self.forecourt[slot, ids].tolist()
 
@@ -492,9 +576,17 @@ class ReturnTask:
             "target": self.target[self.slot, self._env],
         }
 
+    def observed(self) -> dict[str, Tensor]:
+        """`terms` as the world's senses have them: the truth in a nominal world; the same until the next step."""
+        if self.senses is None:
+            return self.terms()
+        if self._observed is None:
+            self._observed = self.senses(self.terms())
+        return self._observed
+
     def observation(self) -> Tensor:
-        """All terms side by side, (N, OBSERVATION_SIZE) float32."""
-        return torch.cat(list(self.terms().values()), dim=1)
+        """All observed terms side by side, (N, OBSERVATION_SIZE) float32."""
+        return torch.cat(list(self.observed().values()), dim=1)
 
 
 def ready_state(start: tuple[float, float]) -> tuple[Tensor, Tensor]:
