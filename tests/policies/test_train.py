@@ -169,7 +169,7 @@ def test_a_killed_run_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
         ("ppo.gamma=high", "config key 'ppo.gamma': expected float, got 'high'"),
         ("experiment=strike_huge", "unknown choice 'experiment=strike_huge'; there are"),
         ("start_from=none.pt", "none.pt: no such checkpoint; train one with rally-train"),
-        ("player.strokes=[serve_99]", "serve_99.npz: no such motion file"),
+        ("player.strokes=[serve_99]", "serve_99.npz: no such strokes; this folder has: forehand, backhand"),
         ("level=moon", "moon"),
     ],
 )
