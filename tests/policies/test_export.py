@@ -11,7 +11,9 @@ from humanoid.joints import READY_JOINT_POS
 from policies.checkpoint import save_checkpoint
 from policies.config import PpoConfig, TrainConfig, plain
 from policies.export import PlayerModule, build_network, export_run, parity
-from policies.player import MEMORY_SIZE, Player, PlayerConfig
+from policies.player import MEMORY_SIZE, Player, PlayerConfig, split_terms
+from sim.ball import BallState
+from sim.predict import predict
 from sim.return_task import TERMS
 
 
@@ -71,21 +73,27 @@ def test_the_bundle_acts_as_the_trained_player(bundle, player, config, weights):
     assert parity(module, bundle, rows(64, 0).numpy()) < 1e-4
 
 
-def test_they_agree_over_a_second_of_play(bundle, player, config, weights):
+def test_they_agree_from_the_balls_launch_to_after_the_strike(bundle, player, config, weights):
+    """Each on its own memory: balls come, bounce, and are struck at; robots stand and lean."""
     module = PlayerModule(player, build_network(config, weights, player.observation_size))
-    memory = torch.zeros(16, MEMORY_SIZE)
-    first, begun = rows(16, 1), 0.0
-    at = sum(list(TERMS.values())[: list(TERMS).index("ball_pos")])
-    for t in range(50):
-        observation = first.clone()
-        observation[:, at : at + 3] += 0.02 * t * first[:, at + 3 : at + 6]
-        before = memory
+    n, steps = 32, 80
+    first = split_terms(rows(n, 1))
+    ball = BallState(first["ball_pos"], first["ball_vel"], torch.zeros(n, 3))
+    path = predict(ball, player.planner.params, steps * player.dt, player.dt)
+    own, theirs = torch.zeros(n, MEMORY_SIZE), torch.zeros(n, MEMORY_SIZE).numpy()
+    begun, over = torch.zeros(n).bool(), torch.zeros(n).bool()
+    for t in range(steps):
+        terms = {**first, "ball_pos": path.pos[:, t], "ball_vel": path.vel[:, t]}
+        observation = torch.cat([terms[name] for name in TERMS], dim=1)
         with torch.no_grad():
-            targets, memory = module(observation, before)
-        got, _ = bundle.act(observation.numpy(), before.numpy())
+            targets, own = module(observation, own)
+        got, theirs = bundle.act(observation.numpy(), theirs)
         assert abs(got - targets.numpy()).max() < 1e-3
-        begun += float(Player.unpack(memory)["begun"].sum())
-    assert begun > 0, "some strokes begin"
+        active = Player.unpack(own)["begun"][:, 0] > 0.5
+        begun, over = begun | active, over | (begun & ~active)
+    assert begun.sum() > 3, "some strokes begin"
+    assert over.sum() > 3, "and strike"
+    assert Player.unpack(own)["bounced"].sum() > 3, "balls bounce"
 
 
 def test_the_networks_mean_is_the_actors(player, config, weights):

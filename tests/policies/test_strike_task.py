@@ -31,12 +31,48 @@ def run(task, steps, size=0.0, seed=0):
     return torch.stack(rewards), torch.stack(dones), logs
 
 
-def test_without_a_network_the_shipped_strokes_meet_their_goals(player, pool):
+def test_without_a_network_the_shipped_strokes_meet_their_centres(player, pool):
     _, dones, logs = run(make(player, pool, replace(QUIET, episode_s=60.0)), 80)
     assert not dones.any()
     assert min(logs["/strike/touch"]) == 1.0
-    assert max(logs["/strike/racket_error"]) < 0.05
+    assert max(logs["/strike/racket_error"]) < 0.06
     assert max(logs["/strike/speed_error"]) < 1.5
+
+
+def test_a_stroke_begins_with_a_goal_of_the_pool_as_seen_from_the_stance(player, pool):
+    task = make(player, pool)
+    m = {name: value.clone() for name, value in player.unpack(task.memory).items()}
+    m["stance"] = torch.tensor([[1.0, -2.0, 0.5 * torch.pi]]).repeat(4, 1)
+    task._begin(torch.tensor([1, 3]), m)
+    assert m["begun"][:, 0].tolist() == [0, 1, 0, 1]
+    for i in (1, 3):
+        goal = pool.at(task.goal[i : i + 1])
+        assert m["stroke"][i] == goal.stroke
+        assert m["time"][i] == goal.time
+        assert m["phase"][i] == m["since"][i] == 0
+        (x, y, z), (vx, vy, vz), (nx, ny, nz) = goal.pos[0], goal.vel[0], goal.normal[0]
+        assert torch.allclose(m["goal_pos"][i], torch.stack((1 - y, -2 + x, z)), atol=1e-5)
+        assert torch.allclose(m["goal_vel"][i], torch.stack((-vy, vx, vz)), atol=1e-5)
+        assert torch.allclose(m["goal_normal"][i], torch.stack((-ny, nx, nz)), atol=1e-5)
+        # From where the reference was, without a jump.
+        start = player.reference({name: value[i : i + 1] for name, value in m.items()}).joint_pos
+        assert torch.allclose(start[0], m["ref_pos"][i], atol=1e-5)
+
+
+def test_strokes_follow_one_another_after_the_pause(player, pool):
+    task = make(player, pool, replace(QUIET, pause=(0.2, 0.3), episode_s=60.0))
+    task.episode_length_buf[:] = 0
+    begun = []
+    for _ in range(220):
+        task.step(torch.zeros(4, NUM_JOINTS))
+        begun.append(player.unpack(task.memory)["begun"][:, 0] > 0.5)
+    begun = torch.stack(begun)
+    starts = begun[1:] & ~begun[:-1]
+    assert (starts.sum(0) >= 2).all()
+    for i in range(4):
+        times = starts[:, i].nonzero()[:, 0] * player.dt
+        stroke_s = float(player.strokes.end.min()) * player.dt
+        assert ((times.diff() > stroke_s + 0.15) & (times.diff() < stroke_s + 0.4)).all()
 
 
 @pytest.mark.parametrize("size", [0.0, 1.0, 30.0])
