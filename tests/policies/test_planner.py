@@ -225,16 +225,20 @@ def test_patience_keeps_the_time_of_a_stroke_in_progress(planned):
 
 
 def test_goals_follow_the_ball_smoothly(planned):
-    """A ball seen 1 mm elsewhere is met about 1 mm elsewhere."""
+    """A ball seen 1 mm elsewhere is met 1 mm elsewhere, or, rarely, a control step sooner or later."""
     planner, pos, vel, target, plan, _ = planned
     begun = {"stroke": plan.stroke, "time": plan.goal.time, "begun": torch.ones(len(pos)).bool()}
     here = ask(planner, pos, vel, target, **begun)
     for axis in torch.eye(3):
         there = ask(planner, pos + 1e-3 * axis, vel, target, **begun)
-        assert (there.goal.pos - here.goal.pos).norm(dim=1).max() < 0.02
-        assert (there.goal.vel - here.goal.vel).norm(dim=1).max() < 0.2
-        assert (there.goal.normal - here.goal.normal).norm(dim=1).max() < 0.02
-        assert (there.goal.time - here.goal.time).abs().max() < 0.005
+        later = there.goal.time - here.goal.time
+        assert later.abs().max() < planner.strokes.dt + 1e-4
+        steady = later.abs() < 0.004
+        assert steady.float().mean() > 0.9
+        along = there.goal.pos - here.goal.pos - later[:, None] * here.ball.vel
+        assert along.norm(dim=1).max() < 0.02
+        assert (there.goal.vel - here.goal.vel)[steady].norm(dim=1).max() < 0.2
+        assert (there.goal.normal - here.goal.normal)[steady].norm(dim=1).max() < 0.02
 
 
 def test_meeting_points_move_and_turn_with_the_robot(planned):
