@@ -124,3 +124,103 @@ def test_a_table_is_picked_by_index():
     assert torch.equal(some.pos, table.pos[[7, 2]])
     assert torch.equal(torch.as_tensor(some.params.mass), torch.as_tensor(table.params.mass)[[7, 2]])
     assert some.acceptance == table.acceptance
+
+
+# Recorded before launches became points of a launch space: plain draws of a seed stay what they were.
+PINNED = {
+    "feed": [[-11.4856, 0.132, 7.2858], [-10.5322, -0.169, 8.3442], [-11.4709, -0.0289, 7.5837]],
+    "rally": [[-14.156, 0.6774, 4.7403], [-19.041, 0.2722, 3.8994], [-13.6827, 1.5682, 6.4263]],
+    "match": [[-20.7144, 1.5617, 4.2433], [-15.3815, -0.4517, 6.4335], [-16.4804, -1.2008, 1.2454]],
+}
+
+
+@pytest.mark.parametrize("level", list(PINNED))
+def test_plain_draws_of_a_seed_stay_what_they_were(level):
+    physics = BallRanges() if level == "match" else None
+    table = Launcher(level).draw(3, torch.Generator().manual_seed(11), physics)
+    torch.testing.assert_close(table.vel, torch.tensor(PINNED[level]), atol=2e-3, rtol=0)
+
+
+def test_points_tell_how_a_launch_was_drawn():
+    """The launch of a point that was drawn is the launch that was drawn."""
+    table = Launcher("match").draw(40, torch.Generator().manual_seed(0))
+    ids, again = Launcher("match").launches(table.point)
+    assert ids.tolist() == list(range(40))
+    assert torch.equal(again.vel, table.vel)
+    assert torch.equal(again.meet_pos, table.meet_pos)
+
+
+def test_infeasible_points_are_left_out_whole():
+    points = torch.rand(500, 10, generator=torch.Generator().manual_seed(0))
+    ids, table = Launcher("feed").launches(points)
+    assert 0 < len(ids) < 100
+    assert torch.equal(table.point, points[ids])
+    speed = 8.0 + 6.0 * points[ids, 3]
+    torch.testing.assert_close(table.vel.norm(dim=-1), speed)
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (torch.full((2, 10), 1.2), "launch point 0: release_x = 1.2"),
+        (torch.full((2, 10), float("nan")), "launch point 0: release_x = nan"),
+        (torch.zeros(2, 9), r"shape \(2, 9\)"),
+    ],
+)
+def test_impossible_points_are_named(points, message):
+    with pytest.raises(ValueError, match=message):
+        Launcher("rally").launches(points)
+
+
+def test_counts_tell_which_draws_are_feasible():
+    table = Launcher("feed").draw(200, torch.Generator().manual_seed(0))
+    counts = table.counts
+    assert (counts.tried.sum(dim=1) == counts.tried[0].sum()).all()
+    assert (counts.kept.sum(dim=1) == counts.kept[0].sum()).all()
+    assert (counts.kept <= counts.tried).all()
+    assert counts.acceptance == table.acceptance < 0.15
+    speed = counts.kept[3] / counts.tried[3]
+    assert speed[:4].max() == 0.0  # a slow ball from there does not arrive
+    assert speed[7] > 0.3
+
+
+def test_even_draws_are_feasible_and_repeatable():
+    first, again, other = (Launcher("rally").draw_even(64, seed) for seed in (1, 1, 2))
+    assert torch.equal(first.vel, again.vel)
+    assert not torch.equal(first.vel, other.vel)
+    assert first.clearance.min() >= LauncherConfig().clearance
+    more = Launcher("rally").draw_even(200, 1)
+    assert torch.equal(more.vel[:64], first.vel)
+
+
+def test_even_draws_know_no_bent_balls_either():
+    slow = Launcher(Level(speed=(5.0, 6.0), spin_rpm=(0.0, 0.0), reach=0.3))
+    with pytest.raises(RuntimeError, match="only 0 of 3 launches are feasible"):
+        slow.draw_even(3, 0, max_rounds=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"release_x": (10.0, 8.0)}, "release_x"),
+        ({"release_z": (-1.0, 1.0)}, "release_z"),
+        ({"release_y": (0.0, float("nan"))}, "release_y"),
+        ({"start": (float("inf"), 0.0)}, "start"),
+    ],
+)
+def test_impossible_places_are_named(change, field):
+    with pytest.raises(ValueError, match=f"launcher: {field}"):
+        Launcher("feed", LauncherConfig(**change))
+
+
+@pytest.mark.parametrize(
+    ("level", "field"),
+    [
+        (Level((-1.0, 5.0), (0.0, 100.0), 1.0), "speed"),
+        (Level((5.0, 9.0), (100.0, 0.0), 1.0), "spin_rpm"),
+        (Level((5.0, 9.0), (0.0, 100.0), -1.0), "reach"),
+    ],
+)
+def test_impossible_levels_are_named(level, field):
+    with pytest.raises(ValueError, match=f"launch level: {field}"):
+        Launcher(level)
