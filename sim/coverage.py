@@ -53,12 +53,13 @@ class Coverage:
     """How draws fill one space.
 
     Attributes:
-        cells: that should hold a draw or more. occupied: share of these that hold one.
+        cells: that should hold a draw or more. occupied: share of these that hold one; None if there are no such cells,
+            as with few draws in many dimensions.
         discrepancy: from the reference, 0–1.
     """
 
     cells: int
-    occupied: float
+    occupied: float | None
     discrepancy: float
 
 
@@ -94,7 +95,7 @@ def coverage(draws: np.ndarray, reference: np.ndarray) -> Coverage:
     held = np.bincount(cell(draws), minlength=parts**dims) > 0
     cells = int(wanted.sum())
     return Coverage(
-        cells, float((held & wanted).sum() / cells) if cells else 0.0, discrepancy(draws, reference)
+        cells, float((held & wanted).sum() / cells) if cells else None, discrepancy(draws, reference)
     )
 
 
@@ -149,7 +150,7 @@ def text(found: Survey) -> str:
     ]
     for name, (drawn, even) in found.rows().items():
         lines.append(
-            f"{name:22}{drawn.cells:6}{drawn.occupied:8.1%}{even.occupied:8.1%}"
+            f"{name:22}{drawn.cells:6}{_percent(drawn.occupied)}{_percent(even.occupied)}"
             f"{drawn.discrepancy:14.4f}{even.discrepancy:8.4f}"
         )
     counts = found.reference.counts
@@ -158,6 +159,10 @@ def text(found: Survey) -> str:
         shares = (f"{100 * k / t:7.1f}" if t else f"{'–':>7}" for t, k in zip(tried, kept, strict=True))
         lines.append(f"{name:12}{''.join(shares)}")
     return "\n".join(lines)
+
+
+def _percent(share: float | None) -> str:
+    return f"{'–':>8}" if share is None else f"{share:8.1%}"
 
 
 def draw(found: Survey, title: str, axes: Sequence[Any]) -> None:

@@ -90,7 +90,7 @@ class ReturnTask:
         launcher: where balls come from and are met; default the benchmark's.
         world: how environments differ; default the protocol's `world` and `surface`.
         launches: distribution to draw launches from; default the protocol's `launches`.
-        pool: number of launches drawn at once and shared out.
+        pool: number of launches drawn at once and shared out; `num_envs` at least.
         recycle: how often a pool is shared out, in another order each time, before new launches are drawn.
             Solving for a launch costs a millisecond.
         threads: of the default engine.
@@ -127,6 +127,11 @@ class ReturnTask:
     ) -> None:
         self.config = config = config or ReturnConfig()
         config.check()
+        for name, value in (("num_envs", num_envs), ("pool", pool), ("recycle", recycle)):
+            if value < 1:
+                raise ValueError(f"{name} = {value}: give 1 or more")
+        # All environments may launch in the same step.
+        pool = max(pool, num_envs)
         self.world = world = world or config.make_world()
         world.check()
         if launches is None and config.launches is not None:

@@ -128,10 +128,16 @@ def test_damaged_files_are_named(tmp_path, cut, at, junk):
     raw = path.read_bytes()
     at, cut = at % len(raw), cut % len(raw)
     path.write_bytes((raw[:at] + junk + raw[at + len(junk) :])[: len(raw) - cut])
+    if path.read_bytes() == raw:
+        return
     try:
         LaunchMixture.load(path)
-    except ValueError as error:
-        assert "damaged.npz" in str(error)
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+    else:
+        message = "ValueError: damaged.npz: still read"  # e.g. a date in the archive's table
+    assert message.startswith("ValueError")
+    assert "damaged.npz" in message
 
 
 def test_the_launcher_draws_from_it():
