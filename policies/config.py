@@ -43,7 +43,7 @@ class PpoConfig:
     desired_kl: float = 0.012
     max_grad_norm: float = 1.0
     hidden: tuple[int, ...] = (256, 256, 128)
-    noise: float = 0.12
+    noise: float = 0.08
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class StrikeTaskConfig:
     control_dt: float = 0.02
     joint_noise: float = 0.03
     velocity_noise: float = 0.2
-    push: float = 0.1
+    push: float = 0.15
     push_interval: float = 1.0
     fall_height: float = 0.42
     fall_tilt: float = 1.0
@@ -131,6 +131,7 @@ class StrikeTask(VecEnv):
         self.racket_vel = torch.zeros(n, 3)
         self._strike_s = player.strokes.strike.float() * player.dt
         self._count = 0
+        self._hit: tuple[Tensor, Tensor, Tensor] | None = None
         self._blank = {
             "ball_pos": torch.zeros(n, 3), "ball_vel": torch.zeros(n, 3),
             "ball_valid": torch.zeros(n, 1), "target": torch.zeros(n, 2),
@@ -151,7 +152,14 @@ class StrikeTask(VecEnv):
         targets, self.memory = self.player.act(self._terms, self.memory, actions)
         engine = self.engine
         engine.ctrl.copy_(targets)
-        engine.advance(self.substeps - 1)
+        if self._hit is not None:
+            # The ball's push on the racket takes the first physics step.
+            engine.push_racket(*self._hit)
+            engine.step()
+            engine.advance(self.substeps - 2)
+        else:
+            engine.advance(self.substeps - 1)
+        self._hit = None
         before = engine.racket_pos.clone()
         engine.step()
         self.racket_vel = ((engine.racket_pos - before) / engine.timestep).float()
@@ -167,30 +175,36 @@ class StrikeTask(VecEnv):
         self.previous = actions.clone()
         if len(ids):
             self._reset(ids)
+        if self._hit is not None:
+            stays = ~dones[self._hit[0]]
+            hit, impulse, point = (value[stays] for value in self._hit)
+            self._hit = (hit, impulse, point) if len(hit) else None
         self._push()
         self._observation = self._look()
         extras = {"time_outs": late & ~fallen, "log": {f"/strike/{k}": v for k, v in log.items()}}
         return self.get_observations(), rewards, dones, extras
 
-    def state_dict(self) -> dict[str, Tensor | dict[str, Tensor] | int]:
+    def state_dict(self) -> dict:
         """Everything that changes from step to step."""
         return {
-            "physics": torch.from_numpy(self.engine.batch.state.copy()),
+            "physics": self.engine.state(),
             **{name: getattr(self, name).clone() for name in self._STATE},
             "terms": {key: value.clone() for key, value in self._terms.items()},
             "random": self.generator.get_state(),
             "count": self._count,
+            "hit": [] if self._hit is None else [value.clone() for value in self._hit],
         }
 
     def load_state_dict(self, state: dict) -> None:
         """Go on from a `state_dict`, exactly."""
-        self.engine.batch.state[:] = state["physics"].numpy()
-        self.engine.batch.forward(stage=2)
+        self.engine.restore(state["physics"])
         for name in self._STATE:
             setattr(self, name, state[name].clone())
         self._terms = {key: value.clone() for key, value in state["terms"].items()}
         self.generator.set_state(state["random"])
         self._count = state["count"]
+        hit = state["hit"]
+        self._hit = (hit[0], hit[1], hit[2]) if hit else None
 
     _STATE = ("memory", "pause", "goal", "previous", "episode_length_buf", "racket_vel", "_observation")
 
@@ -350,6 +364,8 @@ class StrikeTask(VecEnv):
             goal.ball_vel, goal.ball_spin, normal, ball_pos - 0.0335 * normal, centre, rot, vel, spin,
             player.planner.racket, player.planner.params,
         )  # fmt: skip
+        if bool(touch.any()):
+            self._hit = (ids[touch], hit.impulse[touch], (ball_pos - 0.0335 * normal)[touch])
         start = ball_pos.clone()
         start[:, :2] -= stance[:, :2]
         start[:, 0] += goal.start_x
@@ -365,7 +381,7 @@ class StrikeTask(VecEnv):
         first = flight.bounce_time[:, None] > (index + share[..., 0]) * 0.05
         clears = touch & crosses.any(1) & first[:, 0] & (over[:, 2] > net_height(over[:, 1]) + 0.0335)
         lands = clears & in_singles_court(flight.bounce_pos, "far", margin=0.03)
-        wanted = torch.tensor([5.0, 0.0])
+        wanted = torch.tensor([5.2, 0.0])
         miss = torch.linalg.vector_norm(flight.bounce_pos[:, :2] - wanted, dim=1)
         reward += w.touch * touch + w.net * clears + w.land * lands
         reward += w.target * touch * torch.exp(-((miss / 6.0) ** 2))
