@@ -200,6 +200,18 @@ def test_a_ball_that_has_bounced_is_met_before_it_bounces_again(strokes):
     assert (~other.feasible | (other.goal.time > lands)).all()
 
 
+def test_a_ball_that_will_have_bounced_twice_is_let_go(strokes):
+    """One that has bounced already and comes down 1.5 m before the robot; were it the first bounce, it could be
+    played."""
+    planner = Planner(strokes)
+    pos, vel = torch.tensor([[-7.5, -0.75, 1.5]]), torch.tensor([[-5.0, 0.0, 0.0]])
+    lands = predict(BallState(pos, vel, torch.zeros(1, 3)), planner.params)
+    assert -10.5 < lands.bounce_pos[0, 0] < -9.0
+    target, begun = torch.tensor([[5.0, 0.0]]), {"time": torch.tensor([1.0]), "begun": torch.ones(1).bool()}
+    assert ask(planner, pos, vel, target, **begun, bounced=torch.tensor([False])).feasible
+    assert not ask(planner, pos, vel, target, **begun, bounced=torch.tensor([True])).feasible
+
+
 def test_a_stroke_in_progress_keeps_its_family_and_about_its_time(planned):
     planner, pos, vel, target, plan, _ = planned
     begun = torch.ones(len(pos)).bool()

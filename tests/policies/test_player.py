@@ -232,6 +232,33 @@ def test_a_stroke_that_cuts_into_the_last_ones_end_starts_without_a_jump(player,
     assert torch.allclose(now["ref_pos"], player._clip(now, 0.0)["joint_pos"], atol=1e-5)
 
 
+def test_at_the_strike_the_reference_does_not_jump(player, goals_of):
+    """By a robot that is where it should be, in a stroke that began early and so with an offset."""
+    m = swinging(player, goals_of(1.0, 3), 0.74)
+    m.update(offset=torch.full((6, NUM_JOINTS), 0.3), since=torch.full((6, 1), 0.74))
+    m["ref_pos"] = player.reference(m).joint_pos
+    memory, fastest = player.pack(m), torch.as_tensor(VELOCITY_LIMIT.copy()).float()
+    for _ in range(12):
+        before = player.unpack(memory)["ref_pos"]
+        terms = standing(6, x=0.0)
+        terms["joint_pos"] = before
+        memory = player.plan(terms, memory, replan=False)
+        assert ((player.unpack(memory)["ref_pos"] - before).abs() < 0.7 * fastest * player.dt).all()
+    assert (player.unpack(memory)["begun"] == 0).all()
+
+
+@pytest.mark.parametrize("turn", [-0.4, 0.4])
+def test_the_stance_follows_the_feet_whichever_way_they_face(player, turn):
+    """Slowly, and the short way around also where headings wrap."""
+    memory = player.plan(standing(1, torch.pi - 0.2 * abs(turn) / turn), torch.zeros(1, MEMORY_SIZE))
+    before = player.unpack(memory)["stance"]
+    after = player.unpack(player.plan(standing(1, before[0, 2].item() + turn, x=-11.4), memory))["stance"]
+    share = player.config.stance_rate * player.dt
+    moved = after[0] - before[0]
+    assert moved[0].item() == pytest.approx(share * 0.5, abs=2e-3)
+    assert moved[2].item() == pytest.approx(share * turn, abs=2e-3)
+
+
 @pytest.mark.parametrize("valid", [0.0, 1.0])
 def test_only_a_ball_that_is_seen_begins_a_stroke(player, valid):
     terms = served(player, 0, 0.83)

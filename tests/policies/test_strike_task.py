@@ -75,6 +75,40 @@ def test_strokes_follow_one_another_after_the_pause(player, pool):
         assert ((times.diff() > stroke_s + 0.15) & (times.diff() < stroke_s + 0.4)).all()
 
 
+@pytest.fixture
+def struck(player, pool):
+    """A task at the moment in which rackets have met their balls."""
+    task = make(player, pool, replace(QUIET, episode_s=60.0))
+    task.episode_length_buf[:] = 0
+    for _ in range(80):
+        task.step(torch.zeros(4, NUM_JOINTS))
+        if task._hit is not None:
+            return task
+    pytest.fail("no strike")
+
+
+def test_the_ball_pushes_the_racket_back(player, pool, struck):
+    ids = struck._hit[0]
+    same = make(player, pool, replace(QUIET, episode_s=60.0))
+    same.load_state_dict({**struck.state_dict(), "hit": []})
+    for task in (struck, same):
+        task.step(torch.zeros(4, NUM_JOINTS))
+    assert len(ids) > 0
+    slower = (struck.racket_vel - same.racket_vel)[ids]
+    normal = pool.at(struck.goal[ids]).normal
+    assert ((slower * normal).sum(1) < -0.5).all(), "along the face's normal"
+    others = [i for i in range(4) if i not in ids.tolist()]
+    assert torch.equal(struck.racket_vel[others], same.racket_vel[others])
+    assert struck._hit is None or not set(struck._hit[0].tolist()) & set(ids.tolist()), "once"
+
+
+def test_a_task_stopped_at_the_strike_goes_on_exactly(player, pool, struck):
+    other = make(player, pool, replace(QUIET, episode_s=60.0), seed=7)
+    other.load_state_dict(struck.state_dict())
+    a, b = run(struck, 20, 0.3), run(other, 20, 0.3)
+    assert torch.equal(a[0], b[0])
+
+
 @pytest.mark.parametrize("size", [0.0, 1.0, 30.0])
 def test_rewards_are_bounded_by_their_weights(player, pool, size):
     rewards, _, _ = run(make(player, pool), 70, size)
