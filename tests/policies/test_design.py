@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -344,9 +343,21 @@ def test_the_manifest_lists_every_planted_stroke():
     assert {row["name"].split("_")[0] for row in rows} == set(KINDS)
 
 
+@pytest.mark.parametrize("name", [name for kind in KINDS for name in NAMES if name.startswith(kind)][::6])
+def test_a_replay_of_a_planted_stroke_delivers_what_it_says(name, simulator):
+    motion = RobotMotion.load(PLANTED_FOLDER / f"{name}.npz")
+    said = motion.provenance["delivers"]
+    replay = simulator.replay(motion, FACE[motion.strokes[0].kind])
+    off, angle, slow = miss(replay.racket, np.concatenate([said["pos_m"], said["vel_m_s"], said["normal"]]))
+    assert not replay.fallen
+    assert off < 0.01
+    assert angle < np.deg2rad(2)
+    assert slow < 0.3
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_joints_stay_in_their_limits_and_feet_where_they_are(name):
-    motion = RobotMotion.load(Path(PLANTED_FOLDER) / f"{name}.npz")
+    motion = RobotMotion.load(PLANTED_FOLDER / f"{name}.npz")
     assert (motion.joint_pos >= LOWER - 1e-5).all()
     assert (motion.joint_pos <= UPPER + 1e-5).all()
     w, x, y, z = torch.as_tensor(motion.root_quat).unbind(1)
