@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import signal
 import sys
 import time
@@ -57,8 +58,8 @@ class Trainer:
         if state is not None:
             self._check_same(state.get("config"))
         torch.manual_seed(config.seed)
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        # Half the cores for learning: threads that wait for one another on a busy core cost more than they bring.
+        torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // 2))
         self.player = Player(load_strokes(config.player.strokes), config.player, config.task.control_dt)
         pool = draw_goals(self.player, config.level, config.goals, torch.Generator().manual_seed(config.seed))
         self.env = StrikeTask(self.player, pool, config.task, config.seed, config.threads)
