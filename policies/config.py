@@ -36,14 +36,14 @@ class PpoConfig:
     epochs: int = 5
     minibatches: int = 4
     clip: float = 0.2
-    gamma: float = 0.985
-    lam: float = 0.95
+    gamma: float = 0.97
+    lam: float = 0.9
     entropy: float = 0.0005
     learning_rate: float = 5e-4
     desired_kl: float = 0.012
     max_grad_norm: float = 1.0
     hidden: tuple[int, ...] = (256, 256, 128)
-    noise: float = 0.08
+    noise: float = 0.25
 
 
 @dataclass(frozen=True)

@@ -419,7 +419,7 @@ def _spread_out(goals: np.ndarray, count: int, seed: int) -> np.ndarray:
     distance = ((scaled - scaled[chosen[0]]) ** 2).sum(axis=1)
     while len(chosen) < min(count, len(goals)):
         if len(chosen) % 2:
-            index = int(rng.integers(len(goals)))
+            index = int(rng.choice(np.flatnonzero(distance > 0)))
         else:
             index = int(np.argmax(distance * (distance < np.quantile(distance, 0.97))))
         chosen.append(index)

@@ -57,7 +57,6 @@ class PlayerConfig:
     Attributes:
         strokes: names of the planted strokes it plays; none: all that ship.
         action_scale_legs, action_scale_arms: target correction of a network output of 1, rad.
-        give: share of the racket arm's deviation after the strike that is taken over into the reference.
         early: a stroke may begin so long before the way back from the last one is over, s.
         join: time in which what went before a stroke fades out, s.
         hurry: the wind-up of a stroke that is late, and the way back from one, run up to so many times as fast.
@@ -69,8 +68,7 @@ class PlayerConfig:
 
     strokes: tuple[str, ...] = ()
     action_scale_legs: float = 0.15
-    action_scale_arms: float = 0.25
-    give: float = 1.0
+    action_scale_arms: float = 0.1
     early: float = 0.16
     join: float = 0.5
     hurry: float = 1.35
@@ -131,8 +129,6 @@ class Player:
         scale = torch.full((NUM_JOINTS,), config.action_scale_arms)
         scale[:12] = config.action_scale_legs
         self.action_scale = scale
-        self.gives = torch.zeros(NUM_JOINTS, dtype=torch.bool)
-        self.gives[self.arm[3:]] = True
         feet = [foot.forward(self.ready[foot.index][None]) for foot in self.feet]
         middle = 0.5 * (feet[0].pos + feet[1].pos)[0]
         self._feet_ahead = float(middle[0])
@@ -240,10 +236,6 @@ class Player:
         )
         own = self._clip(m, 0.0)["joint_pos"]
         m["offset"] = torch.where(begin[:, None], m["ref_pos"] - own, m["offset"])
-        # The ball has pushed the arm back: go on from where it is, and leave it to the stroke to slow down.
-        pushed = struck[:, None] & self.gives
-        m["offset"] = torch.where(pushed, config.give * (terms["joint_pos"] - own), m["offset"])
-        m["since"] = torch.where(struck[:, None], torch.zeros_like(m["since"]), m["since"])
         m["ref_pos"] = self.reference(m).joint_pos
         return self.pack(m)
 

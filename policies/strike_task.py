@@ -42,21 +42,21 @@ class RewardConfig:
         limits: joint angle beyond its limits, rad (a cost). fall: once (a cost).
     """
 
-    alive: float = 0.05
-    imitate: float = 0.15
-    balance: float = 0.10
-    approach: float = 0.5
-    reach: float = 6.0
-    face: float = 4.0
-    speed: float = 3.0
-    touch: float = 4.0
-    net: float = 3.0
-    land: float = 8.0
-    target: float = 3.0
+    alive: float = 0.1
+    imitate: float = 0.2
+    balance: float = 0.6
+    approach: float = 0.2
+    reach: float = 1.5
+    face: float = 1.0
+    speed: float = 0.75
+    touch: float = 1.0
+    net: float = 0.75
+    land: float = 2.0
+    target: float = 0.75
     rate: float = -0.02
     saturation: float = -0.01
     limits: float = -1.0
-    fall: float = -10.0
+    fall: float = -5.0
 
 
 @dataclass(frozen=True)

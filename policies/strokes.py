@@ -11,6 +11,8 @@ so that a goal within the family's range has its own stroke, and a goal that mov
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +43,8 @@ COLUMNS = {
 """What a family gives at each moment, with sizes: pelvis and its velocity in the stance frame, m, rad, m/s, rad/s,
 joints, rad, rad/s, N·m."""
 NUM_COLUMNS = sum(COLUMNS.values())
+TABLES = ("centre", "scale", "spread", "low", "high", "axis", "strike", "end", "face")
+"""What a family file holds beside its weights, see `StrokeSet`."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def load_strokes(names: tuple[str, ...] = (), folder: Path = FAMILY_FOLDER, dt: 
         # The robot's feet sink a little into the floor under its weight.
         weights[:, 0, 2] += height - weights[0, 0, 2]
         columns.setdefault("weights", []).append(weights)
-        for key in ("centre", "scale", "spread", "low", "high", "axis", "strike", "end", "face"):
+        for key in TABLES:
             columns.setdefault(key, []).append(family[key])
     tensors = {
         key: torch.as_tensor(
@@ -169,11 +173,14 @@ def _read(file: Path) -> dict[str, np.ndarray]:
             )
         if shape[1:] != (FEATURES, NUM_COLUMNS) or not np.isfinite(family["weights"]).all():
             raise MotionError(f"{file}: its table of shape {shape} is damaged; rebuild it or fetch it anew")
+        missing = [key for key in TABLES if key not in family]
+        if missing:
+            raise KeyError(missing[0])
         family["fps"] = float(family["fps"])  # pyright: ignore[reportArgumentType]
     except FileNotFoundError:
         known = ", ".join(stroke_names(file.parent)) or "none"
         raise MotionError(f"{file}: no such strokes; this folder has: {known}") from None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, MotionError):
             raise
         raise MotionError(f"{file}: cannot be read ({error}); rebuild it or fetch it anew") from None
