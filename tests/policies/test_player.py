@@ -247,24 +247,6 @@ def test_at_the_strike_the_reference_does_not_jump(player, goals_of):
     assert (player.unpack(memory)["begun"] == 0).all()
 
 
-def test_an_arm_that_the_ball_pushed_back_goes_on_from_where_it_is(player, goals_of):
-    """And comes back to the stroke within the time in which what was before fades."""
-    m = swinging(player, goals_of(1.0, 3), 0.84 + player.dt)
-    arm = player.arm[3:]
-    terms = standing(6, x=0.0)
-    terms["joint_pos"] = player.reference(m).joint_pos
-    terms["joint_pos"][:, arm] -= 0.1
-    after = player.unpack(player.plan(terms, player.pack(m), replan=False))
-    usual = player._clip(after, 0.0)["joint_pos"]
-    assert (after["begun"] == 0).all()
-    assert torch.allclose(after["ref_pos"][:, arm], terms["joint_pos"][:, arm], atol=0.02)
-    rest = torch.ones(NUM_JOINTS).bool()
-    rest[arm] = False
-    assert torch.allclose(after["ref_pos"][:, rest], usual[:, rest], atol=1e-4)
-    later = run_clock(player, after, round(player.config.join / player.dt) + 1)[-1]
-    assert torch.allclose(later["ref_pos"], player._clip(later, 0.0)["joint_pos"], atol=1e-4)
-
-
 @pytest.mark.parametrize("turn", [-0.4, 0.4])
 def test_the_stance_follows_the_feet_whichever_way_they_face(player, turn):
     """Slowly, and the short way around also where headings wrap."""
