@@ -89,4 +89,3 @@ def feedforward_torque(
             needed = needed - basis @ force
         torque[t], residual[t] = needed[6:], needed[:6]
     return torque, residual
-

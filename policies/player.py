@@ -60,6 +60,7 @@ class PlayerConfig:
         early: a stroke may begin so long before the way back from the last one is over, s.
         join: time in which what went before a stroke fades out, s.
         hurry: the wind-up of a stroke that is late, and the way back from one, run up to so many times as fast.
+        quiet: time before the strike in which the network's output is not used, s.
         swing: what comes before the strike and keeps its own time, s.
         feedback: share of the balance regulator's correction that is used, 0–1.
         stance_rate: how fast the stance follows the feet if they slip, 1/s.
@@ -72,6 +73,7 @@ class PlayerConfig:
     early: float = 0.16
     join: float = 0.5
     hurry: float = 1.35
+    quiet: float = 0.45
     swing: float = 0.36
     feedback: float = 0.65
     stance_rate: float = 2.0
@@ -391,7 +393,10 @@ class Player:
         ref, state = self.reference(m), self.state(terms, m)
         q, v = self.deviation(state, ref)
         feedback = torch.cat((q, v), dim=1) @ self.gain.T
-        action = action.clamp(-3.0, 3.0)
+        # The stroke is exact as it is: the network leaves the swing alone and works before and after it.
+        time, ramp = m["time"], 0.1
+        quiet = torch.maximum((time - self.config.quiet) / ramp, -time / ramp).clamp(0.0, 1.0)
+        action = quiet * action.clamp(-3.0, 3.0)
         # Targets are held for a control period: what they ask for belongs to its middle.
         drive = self.reference(m, 0.5 * self.dt)
         targets = (

@@ -444,13 +444,27 @@ def test_targets_turn_and_move_with_the_robot(player):
 
 def test_the_network_moves_its_joints_by_the_action_scale(player, goals_of):
     terms = standing(2, x=0.0)
-    memory = player.pack(swinging(player, goals_of(0.0), 0.4))
+    m = swinging(player, goals_of(0.0), 0.1)
+    m["time"] = torch.full((2, 1), player.config.quiet + 0.2)
+    memory = player.pack(m)
     still, _ = player.act(terms, memory, torch.zeros(2, NUM_JOINTS))
     moved, after = player.act(terms, memory, torch.ones(2, NUM_JOINTS))
     assert torch.allclose(moved - still, player.action_scale.expand(2, -1), atol=1e-5)
     assert (player.unpack(after)["action"] == 1).all()
     most, _ = player.act(terms, memory, torch.full((2, NUM_JOINTS), 100.0))
     assert torch.allclose(most - still, 3 * player.action_scale.expand(2, -1), atol=1e-5)
+
+
+@pytest.mark.parametrize(("time", "heard"), [(0.44, 0.0), (0.2, 0.0), (0.0, 0.0), (-0.05, 0.5), (-0.2, 1.0)])
+def test_the_network_is_not_heard_in_the_swing(player, goals_of, time, heard):
+    terms = standing(2, x=0.0)
+    m = swinging(player, goals_of(0.0), 0.1)
+    m["time"] = torch.full((2, 1), time)
+    memory = player.pack(m)
+    still, _ = player.act(terms, memory, torch.zeros(2, NUM_JOINTS))
+    moved, after = player.act(terms, memory, torch.ones(2, NUM_JOINTS))
+    assert torch.allclose(moved - still, heard * player.action_scale.expand(2, -1), atol=1e-5)
+    assert torch.allclose(player.unpack(after)["action"], torch.full((2, NUM_JOINTS), heard), atol=1e-5)
 
 
 # In simulation, without a network: feed-forward and balance feedback carry the racket to the goal
