@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 PANELS = (
-    ("in_court", "returns in court, share of strikes"),
+    ("reward", "reward a control step, without the strike's"),
     ("fall_per_100", "falls per 100 control steps"),
+    ("root_error", "pelvis from its reference, m"),
+    ("in_court", "returns in court, share of strikes"),
     ("racket_error", "racket from its goal at the strike, m (median)"),
     ("face_error_deg", "face from its goal, degrees (median)"),
 )
@@ -23,7 +25,7 @@ def read_curve(path: Path) -> dict[str, np.ndarray]:
     return {key: np.array([float(row[key]) if row[key] else np.nan for row in rows]) for key in rows[0]}
 
 
-def plot_curve(path: Path, output: Path, window: int = 15) -> None:
+def plot_curve(path: Path, output: Path, window: int = 40) -> None:
     """Plot a run: thin lines as measured, thick ones the running mean over `window` updates.
 
     Args:
@@ -38,11 +40,17 @@ def plot_curve(path: Path, output: Path, window: int = 15) -> None:
 
     curve = read_curve(path)
     samples = curve["samples"] / 1e6
-    figure, axes = plt.subplots(2, 2, figsize=(10, 6), sharex=True, constrained_layout=True)
+    figure, axes = plt.subplots(2, 3, figsize=(13, 6), sharex=True, constrained_layout=True)
     for axis, (key, label) in zip(axes.flat, PANELS, strict=True):
         values = curve[key]
         axis.plot(samples, values, color="#9bb8d3", linewidth=0.6)
-        smooth = [np.nanmean(values[max(0, i - window + 1) : i + 1]) for i in range(len(values))]
+        known = np.concatenate([[0.0], np.cumsum(~np.isnan(values))])
+        total = np.concatenate([[0.0], np.nancumsum(values)])
+        first = np.maximum(np.arange(len(values)) - window + 1, 0)
+        last = np.arange(len(values)) + 1
+        smooth = (total[last] - total[first]) / np.where(
+            known[last] > known[first], known[last] - known[first], np.nan
+        )
         axis.plot(samples, smooth, color="#1f5a93", linewidth=2)
         axis.set_title(label, fontsize=10)
         axis.grid(alpha=0.3)
