@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from rsl_rl.env import VecEnv
@@ -175,9 +176,11 @@ class StrikeTask(VecEnv):
         self.previous = actions.clone()
         if len(ids):
             self._reset(ids)
-        if self._hit is not None:
-            stays = ~dones[self._hit[0]]
-            hit, impulse, point = (value[stays] for value in self._hit)
+        # Set by the rewards, which the checker does not see.
+        recoil = cast("tuple[Tensor, Tensor, Tensor] | None", self._hit)
+        if recoil is not None:
+            stays = ~dones[recoil[0]]
+            hit, impulse, point = (value[stays] for value in recoil)
             self._hit = (hit, impulse, point) if len(hit) else None
         self._push()
         self._observation = self._look()
