@@ -18,14 +18,10 @@ class Pose:
     Attributes:
         pos: (N, 3), m.
         rot: (N, 3, 3), end frame to pelvis.
-        jac_pos: (N, 3, J), velocity of the end a unit joint velocity.
-        axes: (N, 3, J), joint axes: angular velocity of the end a unit joint velocity.
     """
 
     pos: Tensor
     rot: Tensor
-    jac_pos: Tensor
-    axes: Tensor
 
 
 class Chain:
@@ -60,7 +56,6 @@ class Chain:
         rot = torch.eye(3, dtype=dtype).expand(n, 3, 3)
         pos = torch.zeros(n, 3, dtype=dtype)
         cosines, sines = joint_pos.cos(), joint_pos.sin()
-        origins, axes = [], []
         for i, joint in enumerate(self.joints):
             pos = pos + rot @ self._offsets[i].to(dtype)
             turn = self._turns[i]
@@ -68,20 +63,14 @@ class Chain:
                 rot = rot @ turn.to(dtype)
             c, s = cosines[:, i : i + 1], sines[:, i : i + 1]
             x, y, z = rot[..., 0], rot[..., 1], rot[..., 2]
-            origins.append(pos)
             if joint.axis == "x":
-                axes.append(x)
                 rot = torch.stack((x, c * y + s * z, c * z - s * y), dim=-1)
             elif joint.axis == "y":
-                axes.append(y)
                 rot = torch.stack((c * x - s * z, y, s * x + c * z), dim=-1)
             else:
-                axes.append(z)
                 rot = torch.stack((c * x + s * y, c * y - s * x, z), dim=-1)
         end = pos + rot @ self._end.to(dtype)
-        axis = torch.stack(axes, dim=-1)
-        arm = end.unsqueeze(-1) - torch.stack(origins, dim=-1)
-        return Pose(end, rot @ self._end_turn.to(dtype), torch.linalg.cross(axis, arm, dim=1), axis)
+        return Pose(end, rot @ self._end_turn.to(dtype))
 
 
 def racket_chain() -> Chain:

@@ -68,11 +68,10 @@ GOAL_SCALE = np.array([0.15, 0.15, 0.15, 1.2, 1.2, 1.2, 0.1, 0.1])
 
 @dataclass(frozen=True)
 class Replay:
-    """What a replayed stroke did: racket at the strike, joint angles (T, 29), fallen, largest deviation of the
+    """What a replayed stroke did: racket at the strike, fallen, largest deviation of the
     pelvis, m, and mean one of the joints, rad, share of control steps with a motor at its limit."""
 
     racket: FrameState
-    joint_pos: np.ndarray
     fallen: bool
     root_error: float
     joint_error: float
@@ -158,7 +157,6 @@ class Simulator:
         error = np.zeros(35)
         drive = motion.joint_pos + KD / KP * v[:, 6:] + torque / KP
         root, joints, saturated, racket = 0.0, [], 0, None
-        path = np.tile(motion.joint_pos[-1], (motion.num_frames, 1))
         previous = data.site_xpos[site].copy()
         for t in range(motion.num_frames + hold):
             i = min(t, motion.num_frames - 1)
@@ -170,8 +168,6 @@ class Simulator:
                     face * data.site_xmat[site].reshape(3, 3)[:, 2],
                     face,
                 )
-            if t < motion.num_frames:
-                path[t] = data.qpos[7:]
             mujoco.mj_differentiatePos(model, error, 1.0, qpos[i], data.qpos)
             correction = self.gain @ np.concatenate([error, data.qvel - v[i]])
             # The command is held for a control period: what it asks for belongs to the period's middle.
@@ -189,7 +185,7 @@ class Simulator:
                 break
         fallen = bool(data.qpos[2] < 0.5)
         racket = racket or FrameState(np.full(3, np.inf), np.full(3, np.inf), np.array([0, 0, 1.0]), face)
-        return Replay(racket, path, fallen, root, float(np.mean(joints)), saturated / motion.num_frames)
+        return Replay(racket, fallen, root, float(np.mean(joints)), saturated / motion.num_frames)
 
 
 def miss(racket: FrameState, goal: np.ndarray) -> tuple[float, float, float]:

@@ -182,8 +182,10 @@ class Planner:
             ),
             dim=1,
         )
-        away = torch.nn.functional.normalize(aim_at[:, None] - pos[..., :2], dim=-1)
-        wanted = config.topspin * torch.stack((-away[..., 1], away[..., 0], torch.zeros_like(later)), dim=-1)
+        toward = torch.nn.functional.normalize(aim_at[:, None] - pos[..., :2], dim=-1)
+        wanted = config.topspin * torch.stack(
+            (-toward[..., 1], toward[..., 0], torch.zeros_like(later)), dim=-1
+        )
         leaves = aim(
             pos, aim_at[:, None].expand_as(pos[..., :2]), self.params, wanted, config.clearance, 16.0,
             iterations=2, leg_steps=(2, 1),

@@ -25,7 +25,7 @@ from sim.ball import BallState
 from sim.court import in_singles_court, net_height
 from sim.engine import CpuEngine
 from sim.predict import predict
-from sim.return_task import ready_state
+from sim.return_task import ready_state, robot_terms
 from sim.stringbed import impact
 
 
@@ -131,7 +131,6 @@ class StrikeTask(VecEnv):
         self.lower, self.upper = torch.as_tensor(LOWER.copy()), torch.as_tensor(UPPER.copy())
         self.racket_vel = torch.zeros(n, 3)
         self._strike_s = player.strokes.strike.float() * player.dt
-        self._count = 0
         self._hit: tuple[Tensor, Tensor, Tensor] | None = None
         self._blank = {
             "ball_pos": torch.zeros(n, 3), "ball_vel": torch.zeros(n, 3),
@@ -165,7 +164,6 @@ class StrikeTask(VecEnv):
         engine.step()
         self.racket_vel = ((engine.racket_pos - before) / engine.timestep).float()
         self.episode_length_buf += 1
-        self._count += 1
         rewards, log = self._reward(actions)
         fallen = self._fallen()
         rewards = rewards + self.config.reward.fall * fallen
@@ -194,7 +192,6 @@ class StrikeTask(VecEnv):
             **{name: getattr(self, name).clone() for name in self._STATE},
             "terms": {key: value.clone() for key, value in self._terms.items()},
             "random": self.generator.get_state(),
-            "count": self._count,
             "hit": [] if self._hit is None else [value.clone() for value in self._hit],
         }
 
@@ -205,7 +202,6 @@ class StrikeTask(VecEnv):
             setattr(self, name, state[name].clone())
         self._terms = {key: value.clone() for key, value in state["terms"].items()}
         self.generator.set_state(state["random"])
-        self._count = state["count"]
         hit = state["hit"]
         self._hit = (hit[0], hit[1], hit[2]) if hit else None
 
@@ -238,17 +234,10 @@ class StrikeTask(VecEnv):
     def _look(self) -> Tensor:
         """Clock, new strokes, and the observation."""
         noise = self.config.observation_noise
-        qpos, qvel = self.engine.qpos.float(), self.engine.qvel.float()
         shape = (self.num_envs, NUM_JOINTS)
-        self._terms = {
-            "joint_pos": qpos[:, 7:] + noise * torch.randn(shape, generator=self.generator),
-            "joint_vel": qvel[:, 6:] + 10 * noise * torch.randn(shape, generator=self.generator),
-            "base_ang_vel": qvel[:, 3:6],
-            "root_quat": qpos[:, 3:7],
-            "root_pos": qpos[:, :3],
-            "root_lin_vel": qvel[:, :3],
-            **self._blank,
-        }
+        self._terms = {**robot_terms(self.engine), **self._blank}
+        self._terms["joint_pos"] += noise * torch.randn(shape, generator=self.generator)
+        self._terms["joint_vel"] += 10 * noise * torch.randn(shape, generator=self.generator)
         player = self.player
         self.memory = player.plan(self._terms, self.memory, replan=False)
         m = player.unpack(self.memory)

@@ -16,7 +16,7 @@ from torch import Tensor
 from sim.ball import BallState
 from sim.engine import Engine
 from sim.events import RacketPose
-from sim.return_task import BALL_RADIUS, CONTACT_REACH, RACKET_ACCELERATION, ready_state
+from sim.return_task import BALL_RADIUS, CONTACT_REACH, RACKET_ACCELERATION, ready_state, robot_terms
 
 TURN = torch.tensor([-1.0, -1.0, 1.0])
 """Factors that take a vector from one side's frame to the other's."""
@@ -137,15 +137,10 @@ class Robots:
             valid: a ball is coming to this side, (M,) bool.
             target: where it shall go, in this side's frame, (M, 2), m.
         """
-        qpos, qvel, seen = self.engine.qpos.float(), self.engine.qvel.float(), valid.unsqueeze(1)
+        seen = valid.unsqueeze(1)
         zero = torch.zeros(())
         return {
-            "joint_pos": qpos[:, 7:],
-            "joint_vel": qvel[:, 6:],
-            "base_ang_vel": qvel[:, 3:6],
-            "root_quat": qpos[:, 3:7],
-            "root_pos": qpos[:, :3],
-            "root_lin_vel": qvel[:, :3],
+            **robot_terms(self.engine),
             "ball_pos": torch.where(seen, turned(ball.pos, self.side), zero),
             "ball_vel": torch.where(seen, turned(ball.vel, self.side), zero),
             "ball_valid": seen.float(),

@@ -566,15 +566,8 @@ class ReturnTask:
         rows = self.slot * n + self._env
         seen = self.valid.unsqueeze(1)
         zero = torch.zeros(())
-        # Copies: of an engine in float32, `float()` would be the live tensors themselves.
-        qpos, qvel = (part.to(torch.float32, copy=True) for part in (engine.qpos, engine.qvel))
         return {
-            "joint_pos": qpos[:, 7:],
-            "joint_vel": qvel[:, 6:],
-            "base_ang_vel": qvel[:, 3:6],
-            "root_quat": qpos[:, 3:7],
-            "root_pos": qpos[:, :3],
-            "root_lin_vel": qvel[:, :3],
+            **robot_terms(engine),
             "ball_pos": torch.where(seen, self.balls.state.pos[rows], zero),
             "ball_vel": torch.where(seen, self.balls.state.vel[rows], zero),
             "ball_valid": seen.float(),
@@ -592,6 +585,20 @@ class ReturnTask:
     def observation(self) -> Tensor:
         """All observed terms side by side, (N, OBSERVATION_SIZE) float32."""
         return torch.cat(list(self.observed().values()), dim=1)
+
+
+def robot_terms(engine: Engine) -> dict[str, Tensor]:
+    """The terms of `TERMS` that are the robot's own, each (N, size) float32: copies, free to be changed."""
+    # Of an engine in float32, `float()` would be the live tensors themselves.
+    qpos, qvel = (part.to(torch.float32, copy=True) for part in (engine.qpos, engine.qvel))
+    return {
+        "joint_pos": qpos[:, 7:],
+        "joint_vel": qvel[:, 6:],
+        "base_ang_vel": qvel[:, 3:6],
+        "root_quat": qpos[:, 3:7],
+        "root_pos": qpos[:, :3],
+        "root_lin_vel": qvel[:, :3],
+    }
 
 
 def ready_state(start: tuple[float, float]) -> tuple[Tensor, Tensor]:

@@ -77,26 +77,25 @@ class World:
         return None if self.senses is None else NoisySenses(num_envs, dt, generator, self.senses)
 
 
+_REAL = World(
+    ball=BallRanges(
+        drag_per_metre=(0.01, 0.04),
+        restitution=(0.71, 0.79),
+        friction=(0.5, 0.7),
+        mass=(0.0560, 0.0594),
+        radius=(0.0327, 0.0343),
+    ),
+    robot=RobotRanges(body_mass=(0.95, 1.05), racket_mass=(0.95, 1.05), foot_friction=(0.6, 1.0)),
+    senses=NoiseConfig(),
+)
+
 WORLDS: dict[str, World] = {
     "nominal": World(),
-    "real": World(
-        ball=BallRanges(
-            drag_per_metre=(0.01, 0.04),
-            restitution=(0.71, 0.79),
-            friction=(0.5, 0.7),
-            mass=(0.0560, 0.0594),
-            radius=(0.0327, 0.0343),
-        ),
-        robot=RobotRanges(body_mass=(0.95, 1.05), racket_mass=(0.95, 1.05), foot_friction=(0.6, 1.0)),
-        senses=NoiseConfig(),
-    ),
-    "wide": World(
-        ball=BallRanges(
-            drag_per_metre=(0.01, 0.04),
-            restitution=(0.71, 0.79),
-            friction=(0.5, 0.7),
-            mass=(0.0560, 0.0594),
-            radius=(0.0327, 0.0343),
+    "real": _REAL,
+    "wide": replace(
+        _REAL,
+        ball=replace(
+            _REAL.ball,
             air_density=(0.95, 1.30),
             lift_scale=(0.7, 1.3),
             spin_decay=(15.0, 60.0),
@@ -113,7 +112,6 @@ WORLDS: dict[str, World] = {
             joint_damping=(0.5, 1.5),
             armature=(0.8, 1.2),
         ),
-        senses=NoiseConfig(),
     ),
 }
 """Worlds by name. `real` is the benchmark's and is not changed without changing the benchmark. `wide` adds to it,

@@ -96,9 +96,7 @@ def nonsense(planted):
         racket = FrameState(goal[:3], goal[3:6], goal[6:])
         asked = FrameState(goal[:3] + 0.01, goal[3:6], goal[6:])
         solution = Solution(motion, (u @ pull).reshape(21, 4), 1.0, (0.0, 0.0, 0.0), 0.5, 0.0)
-        strokes.append(
-            Stroke(goal, asked, solution, Replay(racket, joints, False, 0.01, 0.0, 0.0), (0.0, 0.0, 0.0))
-        )
+        strokes.append(Stroke(goal, asked, solution, Replay(racket, False, 0.01, 0.0, 0.0), (0.0, 0.0, 0.0)))
     return strokes
 
 
