@@ -15,7 +15,12 @@ import numpy as np
 from humanoid.files import atomic_write
 from humanoid.joints import JOINT_NAMES
 
-FORMAT = "robot-motion/1"
+FORMAT = "robot-motion/2"
+READABLE = ("robot-motion/1", FORMAT)
+"""Formats that are read. Version 2 adds the side of strokes and the moves; files of version 1 have neither."""
+
+STROKE_KINDS = ("forehand", "backhand", "volley", "serve", "smash")
+MOVE_KINDS = ("ready", "split_step", "shuffle", "crossover", "run", "walk", "jump", "stand")
 
 DAMAGE = (
     OSError,
@@ -42,11 +47,12 @@ class Stroke:
     """One stroke within a motion.
 
     Attributes:
-        kind: "forehand", "backhand", "serve", "smash" or "volley".
+        kind: one of `STROKE_KINDS`; "forehand" and "backhand" are groundstrokes.
         hand: "right" or "left".
         start_s: start of the preparation, [s] from the motion's first frame.
         strike_s: when the racket meets the ball, [s].
         end_s: end of the follow-through, [s].
+        side: "forehand" or "backhand" of a groundstroke or volley; "" overhead, and where it is not known.
     """
 
     kind: str
@@ -54,6 +60,24 @@ class Stroke:
     start_s: float
     strike_s: float
     end_s: float
+    side: str = ""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A piece of footwork within a motion. Moves follow each other and do not overlap; between them the player
+    does something else. What each kind means stands in `mocap.footwork`.
+
+    Attributes:
+        kind: one of `MOVE_KINDS`.
+        start_s, end_s: [s] from the motion's first frame.
+        direction: "forward", "backward", "left" or "right", from where the trunk faces; "" in place.
+    """
+
+    kind: str
+    start_s: float
+    end_s: float
+    direction: str = ""
 
 
 @dataclass
@@ -70,6 +94,7 @@ class RobotMotion:
         contacts: left and right foot on the ground, bool, shape (T, 2).
         strokes: strokes in order of time.
         provenance: JSON-able record of source, licence and everything done to the data.
+        moves: footwork in order of time.
     """
 
     name: str
@@ -81,6 +106,7 @@ class RobotMotion:
     contacts: np.ndarray
     strokes: tuple[Stroke, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    moves: tuple[Move, ...] = ()
 
     @property
     def num_frames(self) -> int:
@@ -125,6 +151,12 @@ class RobotMotion:
             )
         if np.abs(np.linalg.norm(self.root_quat, axis=1) - 1.0).max() > 1e-3:
             raise MotionError(f"{source}: root_quat is not of unit length")
+        for stroke in self.strokes:
+            if not stroke.start_s <= stroke.strike_s <= stroke.end_s:
+                raise MotionError(f"{source}: {stroke} does not strike between its start and its end")
+        for move in self.moves:
+            if not move.start_s <= move.end_s:
+                raise MotionError(f"{source}: {move} ends before it starts")
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the motion as an npz file without pickled objects, whole or not at all."""
@@ -135,6 +167,7 @@ class RobotMotion:
             "fps": self.fps,
             "joint_names": list(self.joint_names),
             "strokes": [asdict(stroke) for stroke in self.strokes],
+            "moves": [asdict(move) for move in self.moves],
             "provenance": self.provenance,
         }
         arrays = {
@@ -159,8 +192,10 @@ class RobotMotion:
             with np.load(path, allow_pickle=False) as data:
                 header = json.loads(bytes(data["header"]).decode())
                 arrays = {key: data[key] for key in ("root_pos", "root_quat", "joint_pos", "contacts")}
-            if header["format"] != FORMAT:
-                raise MotionError(f"{path}: format {header['format']!r}, this version reads {FORMAT!r}")
+            if header["format"] not in READABLE:
+                raise MotionError(
+                    f"{path}: format {header['format']!r}, this version reads {' and '.join(READABLE)}"
+                )
             motion = RobotMotion(
                 name=str(header["name"]),
                 fps=float(header["fps"]),
@@ -171,6 +206,7 @@ class RobotMotion:
                 contacts=arrays["contacts"].astype(bool),
                 strokes=tuple(Stroke(**stroke) for stroke in header["strokes"]),
                 provenance=header["provenance"],
+                moves=tuple(Move(**move) for move in header.get("moves", ())),
             )
         except FileNotFoundError:
             raise MotionError(f"{path}: no such motion file; write one with rally-retarget") from None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from humanoid.joints import JOINT_NAMES, READY_JOINT_POS
-from humanoid.motion import MotionError, RobotMotion, Stroke
+from humanoid.motion import MotionError, Move, RobotMotion, Stroke
 
 
 def a_motion(frames: int = 20, **changes) -> RobotMotion:
@@ -22,7 +22,8 @@ def a_motion(frames: int = 20, **changes) -> RobotMotion:
         "root_quat": quat / np.linalg.norm(quat, axis=1, keepdims=True),
         "joint_pos": READY_JOINT_POS + 0.1 * rng.standard_normal((frames, 29)),
         "contacts": rng.random((frames, 2)) > 0.5,
-        "strokes": (Stroke("forehand", "right", 0.0, 0.2, 0.38),),
+        "strokes": (Stroke("forehand", "right", 0.0, 0.2, 0.38, "forehand"),),
+        "moves": (Move("ready", 0.0, 0.1), Move("shuffle", 0.1, 0.38, "left")),
         "provenance": {"licence": "CC0", "steps": [1, 2]},
     }
     return RobotMotion(**(fields | changes))
@@ -35,6 +36,7 @@ def test_a_saved_motion_is_read_back(tmp_path):
     back = RobotMotion.load(path)
     assert (back.name, back.fps, back.joint_names) == (motion.name, motion.fps, motion.joint_names)
     assert (back.strokes, back.provenance) == (motion.strokes, motion.provenance)
+    assert back.moves == motion.moves
     for key in ("root_pos", "root_quat", "joint_pos"):
         np.testing.assert_allclose(getattr(back, key), getattr(motion, key), atol=1e-6)
     np.testing.assert_array_equal(back.contacts, motion.contacts)
@@ -57,6 +59,9 @@ def test_the_same_motion_gives_the_same_bytes(tmp_path):
         ({"root_pos": np.full((20, 3), np.nan)}, "root_pos is not finite at frame 0"),
         ({"root_quat": np.full((20, 4), 0.4)}, "unit length"),
         ({"fps": 0.0}, "positive rate"),
+        ({"strokes": (Stroke("serve", "right", 0.2, 0.1, 0.3),)}, "between its start and its end"),
+        ({"strokes": (Stroke("serve", "right", 0.0, np.nan, 0.3),)}, "between its start and its end"),
+        ({"moves": (Move("run", 0.2, 0.1),)}, "ends before it starts"),
     ],
 )
 def test_motions_that_make_no_sense_are_not_written(tmp_path, change, message):
@@ -68,6 +73,23 @@ def test_motions_that_make_no_sense_are_not_written(tmp_path, change, message):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(MotionError, match=r"nothing\.npz: no such motion file"):
         RobotMotion.load(tmp_path / "nothing.npz")
+
+
+def test_files_of_the_first_format_are_still_read(tmp_path):
+    """They have neither moves nor the side of a stroke."""
+    path = tmp_path / "motion.npz"
+    a_motion().save(path)
+    with np.load(path) as data:
+        arrays = dict(data)
+    header = json.loads(bytes(arrays["header"]).decode()) | {"format": "robot-motion/1"}
+    del header["moves"]
+    for stroke in header["strokes"]:
+        del stroke["side"]
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    np.savez(path, **arrays)
+    motion = RobotMotion.load(path)
+    assert motion.strokes == (Stroke("forehand", "right", 0.0, 0.2, 0.38),)
+    assert motion.moves == ()
 
 
 def test_another_format_is_named(tmp_path):
