@@ -145,7 +145,8 @@ def run_matches(app: EvaluateConfig) -> int:
         print(
             f"\n{config.level} ({config.condition}, {config.opening}, seed {config.seed}): {config.matches} matches, "
             f"won {won['policy']['count']}–{won['opponent']['count']}, "
-            f"drawn {evaluation.report['matches_drawn']}; {endings(evaluation.report)}"
+            f"drawn {evaluation.report['matches_drawn']}; {endings(evaluation.report)}\n"
+            f"  {recovered(evaluation.report)}"
         )
     print(f"\n{table(reports)}\n")
     print(f"{output}/match.json" if app.level != "all" else f"one match.json a level in {output}/")
@@ -234,7 +235,7 @@ def write_text(path: Path, text: str) -> None:
 
 HEADER = (
     "level", "balls", "in court %", "success %", "contact %", "error m", "rally", "falls/100",
-    "closest joint",
+    "closest joint", "recovered",
 )  # fmt: skip
 
 
@@ -251,6 +252,7 @@ def table_rows(reports: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
             f"{report['rally_length']['mean']:.1f} (max {report['rally_length']['max']})",
             f"{report['falls_per_100']:.1f}",
             f"{report['safety']['closest_position_margin_rad']:+.3f} rad {joint(report)}",
+            str(sum(report["recovered"].values())),
         )
         for report in reports
     ]
@@ -259,6 +261,13 @@ def table_rows(reports: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
 def joint(report: dict[str, Any]) -> str:
     """The joint that came closest to the end of its range, without its suffix."""
     return str(report["safety"].get("closest_position_joint") or "").removesuffix("_joint")
+
+
+def recovered(report: dict[str, Any]) -> str:
+    """In words, how many bad states were put right; kinds that did not happen are not listed."""
+    counts = report["recovered"]
+    kinds = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in counts.items() if count)
+    return f"bad states put right: {sum(counts.values())}" + (f" ({kinds})" if kinds else "")
 
 
 def percent(rate: dict[str, float | None]) -> str:
@@ -301,6 +310,7 @@ def print_report(evaluation: Evaluation) -> None:
         f"velocity {safety['velocity_violations']}, torque {safety['torque_violations']}; "
         f"closest to a joint's end {safety['closest_position_margin_rad']:+.3f} rad ({joint(r)})"
     )
+    print(f"  {recovered(r)}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import mujoco
 import numpy as np
 import torch
 
@@ -245,6 +246,7 @@ def evaluate(
         "smoothness_rad_s2": court.smoothness,
         "torque_nm": court.torque,
         "safety": court.monitor.report(),
+        "recovered": {kind: int(count.sum()) for kind, count in court.task.recovered.items()},
         "wall_s": round(time.perf_counter() - begin, 3),
     }
     return Evaluation(report, balls, court.recording())
@@ -318,7 +320,7 @@ class _Court:
             n,
             protocol,
             config.seed,
-            engine=CpuEngine(n, _model(policy, protocol), threads),
+            engine=CpuEngine(n, robot_model(policy, protocol), threads),
             pool=min(2048, self.rounds * n * self.per_episode),
         )
         self.monitor = SafetyMonitor(n)
@@ -477,8 +479,8 @@ class _Film:
                 recorder.caption(text)
 
 
-def _model(policy: Policy, protocol: ReturnConfig):
-    """The robot with the policy's gains in its servos."""
+def robot_model(policy: Policy, protocol: ReturnConfig) -> mujoco.MjModel:
+    """The robot that a policy plays with: its gains in the servos, the protocol's physics step and soles."""
     model = build_model(timestep=protocol.timestep, friction=protocol.friction)
     model.actuator_gainprm[:, 0] = policy.kp
     model.actuator_biasprm[:, 1] = -policy.kp

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from humanoid.model import build_model
 from humanoid.safety import SafetyMonitor, pd_torque
 from policies.evaluation import (
     CONDITIONS,
     EvaluationError,
     Policy,
+    robot_model,
     write_json,
     written,
 )
@@ -34,6 +35,7 @@ from sim.observation_noise import NoisySenses
 from sim.openings import Returner, Wall, stream
 from sim.recording import Recorder, Recording
 from sim.score import SCORINGS, Score
+from sim.stringbed import Racket
 from sim.world import world_named
 
 WALL, MACHINE = "wall", "machine"
@@ -152,6 +154,7 @@ def play_matches(
     begin = time.perf_counter()
     record, scores, films = MatchRecord(), [], []
     played_s = 0.0
+    recovered: Counter[str] = Counter()
     robots = min(config.envs, config.matches)
     monitors = [None if isinstance(player, str) else SafetyMonitor(robots) for player in players]
     walls = [{"harder": 0, "stuck": 0} if player == WALL else None for player in players]
@@ -164,6 +167,7 @@ def play_matches(
         record.falls = [a + b for a, b in zip(record.falls, batch.match.record.falls, strict=True)]
         scores += batch.match.scores
         films += batch.films
+        recovered.update({kind: int(count.sum()) for kind, count in batch.match.recovered.items()})
         played_s += batch.played_s
         for wall, count in zip(batch.match.returners, walls, strict=True):
             if isinstance(wall, Wall) and count is not None:
@@ -180,6 +184,7 @@ def play_matches(
         key: None if monitor is None else monitor.report()
         for key, monitor in zip(SIDES, monitors, strict=True)
     }
+    report["recovered"] = dict(recovered)
     report["wall"] = dict(zip(SIDES, walls, strict=True))
     report["wall_s"] = round(time.perf_counter() - begin, 3)
     return MatchEvaluation(report, record, scores, _recording(films, players, config))
@@ -207,11 +212,16 @@ class _Batch:
             wall = player == WALL
             walls = [stream(config.seed, first + k, WALLS + side) for k in range(n)] if wall else []
             returners.append(Wall(config.level, walls, rules.task.start) if wall else None)
-            engines.append(None if isinstance(player, str) else _engine(n, player, rules, threads))
+            engine = None
+            if not isinstance(player, str):
+                engine = CpuEngine(n, robot_model(player, rules.task), threads)
+            engines.append(engine)
         self.senses: list[NoisySenses | None] = [None, None]
+        rackets: list[Racket | None] = [None, None]
         for side, engine in enumerate(engines):
             if engine is not None:
                 world.vary(engine, random)
+                rackets[side] = world.rackets(engine, random)
                 self.senses[side] = world.observers(n, self.dt, random)
         self.match = Match(
             engines,
@@ -221,6 +231,7 @@ class _Batch:
             seed=config.seed,
             first=first,
             physics=world.physics,
+            rackets=rackets,
         )
         self.films = [_Film(self.match, m) for m in range(n) if first + m < config.record]
         self.played_s = 0.0
@@ -293,15 +304,6 @@ class _Batch:
         )
         torque = pd_torque(action, pos, vel, player.kp, player.kd)
         monitor.update(pos, vel, torque, np.pad(active, padding[0]))
-
-
-def _engine(n: int, policy: Policy, rules: MatchConfig, threads: int) -> CpuEngine:
-    """Robots with the policy's gains in their servos."""
-    model = build_model(timestep=rules.task.timestep, friction=rules.task.friction)
-    model.actuator_gainprm[:, 0] = policy.kp
-    model.actuator_biasprm[:, 1] = -policy.kp
-    model.actuator_biasprm[:, 2] = -policy.kd
-    return CpuEngine(n, model, threads)
 
 
 class _Film:

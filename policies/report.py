@@ -188,6 +188,16 @@ def make_report(results: Results, notes: Mapping[str, str] | None = None) -> Rep
                 joint_table(main),
                 ("margins.png", plot_margins(main), "Margins of every joint"),
             ),
+            Section(
+                "Recovered states",
+                [
+                    "How often the simulation met a state that is none and put it right: a robot whose state was lost "
+                    "(it fell), a ball whose state was not finite, a racket whose pose was none, a ball found inside "
+                    "racket or ground, a ball with more contacts in one step than are resolved. Where these are 0, "
+                    "every ball was simulated as it was meant to be."
+                ],
+                recovered_table(results),
+            ),
             Section("Provenance", [], [("what", "value"), *provenance(results, notes).items()]),
         ],
     )
@@ -277,6 +287,17 @@ def safety_table(results: Results) -> list[tuple[str, ...]]:
                     _number(r["torque_nm"], "{:.2f}"),
                 )
             )
+    return rows
+
+
+def recovered_table(results: Results) -> list[tuple[str, ...]]:
+    """Counts of bad states that were put right, by kind; header first."""
+    kinds = list(next(iter(next(iter(results.values())).values())).report["recovered"])
+    rows: list[tuple[str, ...]] = [("level", "policy", *(kind.replace("_", " ") for kind in kinds))]
+    for level in _levels(results):
+        for name in results:
+            counts = results[name][level].report["recovered"]
+            rows.append((level, name, *(str(counts[kind]) for kind in kinds)))
     return rows
 
 

@@ -13,10 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from humanoid.joints import JOINT_NAMES
 from sim.ball import BallState
 from sim.engine import Engine
 from sim.events import RacketPose
-from sim.return_task import BALL_RADIUS, CONTACT_REACH, RACKET_ACCELERATION, ready_state, robot_terms
+from sim.return_task import (
+    BALL_RADIUS,
+    CONTACT_REACH,
+    LARGEST_MOVE,
+    LARGEST_TARGET,
+    RACKET_ACCELERATION,
+    ready_state,
+    robot_terms,
+)
 
 TURN = torch.tensor([-1.0, -1.0, 1.0])
 """Factors that take a vector from one side's frame to the other's."""
@@ -47,6 +56,8 @@ class Robots:
         fallen: (M,) bool: fell, and has not been put back.
         placed: (M,) bool: put back since this was last cleared: what a player remembers is of no use then.
         pushed: (M,) bool: a ball's impulse awaits the next physics step.
+        broken: (M,) int: how often a robot's state was lost: not finite, or out of MuJoCo's bounds so that it started
+            the robot anew elsewhere. Such a robot fell, and is at its start at once.
     """
 
     def __init__(
@@ -66,7 +77,9 @@ class Robots:
         self.fallen = torch.zeros(n, dtype=torch.bool)
         self.placed = torch.zeros(n, dtype=torch.bool)
         self.pushed = torch.zeros(n, dtype=torch.bool)
+        self.broken = torch.zeros(n, dtype=torch.int64)
         self._speed = torch.zeros(n)
+        self._root = engine.qpos[:, :3].clone()
         self._last = engine.racket_pos.clone()
         self.place(torch.arange(n))
 
@@ -81,6 +94,32 @@ class Robots:
         self.placed[ids] = True
         self._speed[ids] = 0.0
         self._last[ids] = self.engine.racket_pos[ids]
+        self._root[ids] = self.engine.qpos[ids, :3]
+
+    def command(self, targets: Tensor, live: Tensor) -> None:
+        """Track joint position targets from now on.
+
+        Args:
+            targets: (M, 29), rad.
+            live: robots (M,) whose targets matter.
+
+        Raises:
+            ValueError: targets of another shape, or not finite; names side, match and joint.
+        """
+        ctrl = self.engine.ctrl
+        if targets.shape != ctrl.shape:
+            raise ValueError(
+                f"side {self.side}: targets have shape {tuple(targets.shape)}, expected {tuple(ctrl.shape)}, "
+                "one row a match"
+            )
+        bad = ~(targets.abs() < LARGEST_TARGET) & live.unsqueeze(1)
+        if bool(bad.any()):
+            m, joint = bad.nonzero()[0].tolist()
+            raise ValueError(
+                f"side {self.side}: target of {JOINT_NAMES[joint]} in match {m} is {float(targets[m, joint])}: "
+                "give a finite number"
+            )
+        ctrl.copy_(targets)
 
     def racket(self) -> RacketPose:
         """Rackets on the court, (M, 3) and (M, 3, 3), float32."""
@@ -110,14 +149,19 @@ class Robots:
         self.pushed[ids] = True
 
     def check_falls(self) -> Tensor:
-        """Robots (M,) that fell since the last look."""
+        """Robots (M,) that fell since the last look, a control period ago."""
         qpos = self.engine.qpos
         down = (qpos[:, 2] < self.fall_height) | (self._vertical() < self.upright)
-        broken = ~torch.isfinite(qpos).all(dim=1)
-        new = (down | broken) & ~self.fallen
+        # MuJoCo restarts a robot whose state exceeds its bounds at the world's origin, without a word.
+        moved = (qpos[:, :3] - self._root).abs().amax(dim=1)
+        lost = ~(moved < LARGEST_MOVE) | ~torch.isfinite(qpos.sum(1) + self.engine.qvel.sum(1))
+        self._root = qpos[:, :3].clone()
+        new = (down | lost) & ~self.fallen
+        fallen = self.fallen | new
+        self.broken += lost
         # Numbers that are not finite must not reach the ball.
-        self.place(broken.nonzero().squeeze(1))
-        self.fallen |= new
+        self.place(lost.nonzero().squeeze(1))
+        self.fallen = fallen
         return new
 
     def astray(self) -> Tensor:

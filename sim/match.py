@@ -29,6 +29,7 @@ from sim.rally_rules import Fall, Hit, feed, serve
 from sim.referee import Referee
 from sim.return_task import ReturnConfig
 from sim.score import Score
+from sim.stringbed import Racket
 
 SERVES, TARGETS = 1, 2
 """Streams of random numbers of a match."""
@@ -92,6 +93,8 @@ class Match:
             batch, whatever the players do.
         first: number of the first match.
         physics: true physics of balls, see `Launcher.draw`.
+        rackets: that the robots of either side hold, as the ball meets them, fields for each match or for all, see
+            `sim.world.World.rackets`; None: nominal.
 
     Attributes:
         robots: by side, or None.
@@ -103,7 +106,8 @@ class Match:
         news: (match, text) of the last step: points and replays.
 
     Raises:
-        ValueError: impossible values; both sides are machines; engines of different sizes.
+        ValueError: impossible values; both sides are machines; engines of different sizes; a racket for a side without
+            robots.
     """
 
     def __init__(
@@ -115,6 +119,7 @@ class Match:
         seed: int = 0,
         first: int = 0,
         physics: Physics | None = None,
+        rackets: Sequence[Racket | None] = (None, None),
     ) -> None:
         self.config = config = config or MatchConfig()
         config.check()
@@ -138,6 +143,12 @@ class Match:
         )
         self.returners = tuple(returners)
         self.balls = BallSim(n)
+        for side, (engine, racket) in enumerate(zip(engines, rackets, strict=True)):
+            if engine is None and racket is not None:
+                raise ValueError(f"side {side} has a racket but no robots to hold it")
+        self._rackets = tuple((racket or Racket.from_specs()).expand(n) for racket in rackets)
+        # Whose racket `balls` takes each ball to meet: none yet.
+        self._facing = torch.full((n,), -1, dtype=torch.int64)
         launcher = Launcher(config.level, LauncherConfig(start=task.start))
         numbers = range(first, first + n)
         self._first = first
@@ -168,14 +179,18 @@ class Match:
         """Advance by one control period.
 
         Args:
-            targets: joint position targets of either side's robots, (M, 29), rad; None where there are none.
+            targets: joint position targets of either side's robots, (M, 29), rad; None where there are none. Those of
+                finished matches are not looked at.
+
+        Raises:
+            ValueError: targets of another shape, or not finite; names side, match and joint.
         """
-        self.news.clear()
         for robots, target in zip(self.robots, targets, strict=True):
             if robots is not None:
                 if target is None:
                     raise ValueError(f"side {robots.side} has robots: give their joint position targets")
-                robots.engine.ctrl.copy_(target)
+                robots.command(target, ~self.finished)
+        self.news.clear()
         self._advance()
         self.clock += 1
         self._check_robots()
@@ -185,6 +200,22 @@ class Match:
         for m in self.referee.decided():
             self._end_rally(m)
         self._begin_points()
+
+    @property
+    def recovered(self) -> dict[str, Tensor]:
+        """What went wrong and was put right so far, (M,) int each: as `sim.return_task.ReturnTask.recovered`; the
+        robots' of both sides together, see `sim.court_side.Robots.broken`."""
+        broken = [robots.broken for robots in self.robots if robots is not None]
+        kinds = self.balls.recovered
+        return {
+            "robot_broken": torch.stack(broken).sum(0)
+            if broken
+            else torch.zeros(self.num, dtype=torch.int64),
+            "ball_not_finite": kinds.not_finite.clone(),
+            "racket_pose": kinds.racket_pose.clone(),
+            "ball_overlap": kinds.overlap.clone(),
+            "ball_unresolved": self.balls.unresolved.clone(),
+        }
 
     @property
     def time(self) -> float:
@@ -222,6 +253,7 @@ class Match:
                     robots.pushed.fill_(False)
             end = [None if robots is None else robots.racket() for robots in self.robots]
             holder = self._nearer(start)
+            self._face(holder)
             before = BallState(balls.state.pos.clone(), balls.state.vel.clone(), balls.state.spin)
             events = balls.step(self.dt, _pick(start, holder), _pick(end, holder))
             for robots in teams:
@@ -243,6 +275,14 @@ class Match:
             for racket in rackets
         ]
         return (away[1] < away[0]).to(torch.int64)
+
+    def _face(self, holder: Tensor) -> None:
+        """Balls meet the racket that the side `holder` (M,) holds."""
+        for side, racket in enumerate(self._rackets):
+            ids = ((holder == side) & (self._facing != side)).nonzero().squeeze(1)
+            if len(ids):
+                self.balls.set_racket(racket.at(ids), ids)
+        self._facing = holder
 
     def _draw_target(self, m: int, side: int) -> None:
         """A new target for the side that has to play the ball."""

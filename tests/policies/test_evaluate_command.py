@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.evaluate import main, markdown_table, percent, text_table
+from policies.evaluate import main, markdown_table, percent, recovered, text_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,6 +24,7 @@ def test_one_level(tmp_path, capsys):
     out = capsys.readouterr().out
     assert code == 0
     assert "stand at feed (nominal, seed 0): 1 balls" in out
+    assert "bad states put right: 0\n" in out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "balls.csv",
         "recording.npz",
@@ -126,6 +127,11 @@ def test_help_reads_well_and_leaves_nothing_behind(tmp_path):
     for key in ("policy", "level", "condition", "balls", "seed", "record"):
         assert f"\n  {key}" in done.stdout or f"\n{key}" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_recovered_states_are_named_where_there_are_any():
+    report = {"recovered": {"robot_broken": 0, "ball_overlap": 2, "racket_pose": 1}}
+    assert recovered(report) == "bad states put right: 3 (ball overlap 2, racket pose 1)"
 
 
 def test_rates_read_in_per_cent():

@@ -21,12 +21,13 @@ from policies.evaluation import (
     wilson,
     write_evaluation,
 )
+from sim.ball_sim import BallSim
 from sim.return_task import FALL, MISS, OUT, OUTCOMES, RETURNED
 
 FIELDS = [
     "policy", "bundle_sha256", "level", "condition", "seed", "balls", "outcomes", "in_court", "success",
     "contact_rate", "landing_error_m", "falls_per_100", "rally_length", "by_stroke", "by_zone",
-    "smoothness_rad_s2", "torque_nm", "safety", "wall_s",
+    "smoothness_rad_s2", "torque_nm", "safety", "recovered", "wall_s",
 ]  # fmt: skip
 SHORT = EvaluationConfig(level="feed", balls=2, threads=1)
 
@@ -90,6 +91,23 @@ def test_report_has_the_documented_fields(stand):
     for key in ("position_violations", "velocity_violations", "torque_violations", "by_joint"):
         assert key in safety
     assert list(safety["by_joint"]) == list(JOINT_NAMES)
+
+
+def test_what_was_put_right_is_counted(monkeypatch):
+    """A ball that is lost in its flight never lands, and the report tells why."""
+    step, calls = BallSim.step, []
+
+    def step_with_a_lost_ball(self, dt, *rackets):
+        calls.append(dt)
+        if len(calls) == 20:
+            self.state.vel[0] = float("inf")
+        return step(self, dt, *rackets)
+
+    monkeypatch.setattr(BallSim, "step", step_with_a_lost_ball)
+    counts = evaluate(PolicyBundle.load("stand"), SHORT).report["recovered"]
+    assert counts == {
+        "robot_broken": 0, "ball_not_finite": 1, "racket_pose": 0, "ball_overlap": 0, "ball_unresolved": 0,
+    }  # fmt: skip
 
 
 def test_exactly_the_first_balls_are_judged(stand):

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from humanoid.bundle import PolicyBundle
 from humanoid.joints import NUM_JOINTS
@@ -48,6 +49,7 @@ def test_files_of_a_match(tmp_path, capsys):
     report = json.loads((output / "match.json").read_text())
     assert (report["task"], report["policy"], report["opponent"]) == ("match", "stand", "wall")
     assert (report["matches"], report["points"]) == (1, 1)
+    assert set(report["recovered"].values()) == {0}
     assert report["wall"] == {"policy": None, "opponent": {"harder": 0, "stuck": 0}}
     assert table([report]) in capsys.readouterr().out
     with open(output / "points.csv") as file:
@@ -110,6 +112,16 @@ def test_a_robot_that_falls_is_put_back_with_an_empty_memory(tiny_bundle):
     assert report["errors"] == {"fall": {"policy": 2, "opponent": 0}}
     assert report["falls"] == {"policy": 2, "opponent": 0}
     assert remembered.count(0.0) == 2  # at the beginnings of the two points
+
+
+def test_what_was_put_right_is_counted_over_all_batches(stand, monkeypatch):
+    from policies import match as module
+
+    monkeypatch.setattr(
+        module.Match, "recovered", property(lambda self: {"robot_broken": torch.arange(1, self.num + 1)})
+    )
+    config = MatchesConfig(matches=3, points=1, envs=2, threads=1)
+    assert play_matches(stand, "machine", config).report["recovered"] == {"robot_broken": 1 + 2 + 1}
 
 
 def test_an_action_that_is_not_finite_is_named(stand):

@@ -34,8 +34,9 @@ def test_report_has_all_its_parts(results, tmp_path):
     text = markdown.read_text()
     assert "| feed | <player> | 100.0 (34.2–100.0) |" in text
     assert "| feed | stand | 0.0 (0.0–65.8) |" in text
-    for heading in ("Results", "Outcomes", "By stroke and zone", "Safety", "Provenance"):
+    for heading in ("Results", "Outcomes", "By stroke and zone", "Safety", "Recovered states", "Provenance"):
         assert f"\n## {heading}\n" in text
+    assert "| feed | stand | 0 | 0 | 0 | 0 | 0 |" in text
     assert PolicyBundle.load("stand").bundle_sha256 in text
     assert "| stroke shown | forehand_01 |" in text
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):

@@ -2,12 +2,14 @@
 
 import math
 
+import mujoco
+import numpy as np
 import pytest
 import torch
 
 from humanoid.joints import READY_JOINT_POS
 from sim.aim import aim
-from sim.ball import BallState
+from sim.ball import GRAVITY, BallParams, BallState
 from sim.court import in_service_box, in_singles_court
 from sim.court_side import turned
 from sim.engine import CpuEngine
@@ -15,6 +17,8 @@ from sim.launcher import LEVELS
 from sim.match import Match, MatchConfig
 from sim.openings import Server, Wall, stream
 from sim.rally_rules import feed
+from sim.return_task import ReturnConfig
+from sim.stringbed import Racket
 
 READY = torch.as_tensor(READY_JOINT_POS.copy())
 
@@ -306,7 +310,145 @@ def test_robots_on_court_face_each_other():
     assert torch.linalg.det(racket.rot[0]) == pytest.approx(1.0, abs=1e-6)
 
 
+# Rackets
+
+
+RACKET = Racket.from_specs()
+FREE_FALL = 4.0
+"""Height at which robots float, so that nothing but the ball pushes them, m."""
+
+
+def floating(racket_side: int = -1, **racket) -> Match:
+    """Two robots high in the air, out of each other's and the ground's reach; one with a racket of its own."""
+    engines = [CpuEngine(1, threads=1) for _ in (0, 1)]
+    rackets = [Racket.from_specs(**racket) if side == racket_side else None for side in (0, 1)]
+    match = Match(engines, MatchConfig(task=ReturnConfig(control_dt=0.005)), seed=0, rackets=rackets)
+    for team in match.robots:
+        qpos = team.ready_qpos.clone()
+        qpos[2] += FREE_FALL
+        team.engine.reset(torch.arange(1), qpos[None], team.ready_qvel[None])
+        team._root, team._last = team.engine.qpos[:, :3].clone(), team.engine.racket_pos.clone()
+    return match
+
+
+def struck_by(match: Match, side: int, monkeypatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Let a ball into a side's strings; its velocity after, and the impulse that the robots of that side got."""
+    got = []
+    team = match.robots[side]
+    push = team.engine.push_racket
+
+    def pushed(ids, impulse, point):
+        got.append(impulse.clone())
+        push(ids, impulse, point)
+
+    monkeypatch.setattr(team.engine, "push_racket", pushed)
+    strike(match, side)
+    for _ in range(6):
+        match.step((READY[None], READY[None]))
+    assert len(got) == 1
+    return match.balls.state.vel[0].clone(), turned(got[0], side)[0]
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("racket", [{"mass": 0.40, "swingweight": 0.040}, {"restitution": 0.6}])
+def test_a_match_is_played_with_the_rackets_held(side, racket, monkeypatch):
+    """A heavier racket returns the ball faster, dead strings slower; the other side's racket makes no difference."""
+    nominal, own, other = (
+        torch.linalg.vector_norm(struck_by(floating(holder, **racket), side, monkeypatch)[0])
+        for holder in (-1, side, 1 - side)
+    )
+    assert other == nominal
+    assert own > nominal + 0.1 if "mass" in racket else own < nominal - 0.5
+
+
+def test_rackets_change_hands_with_the_ball(monkeypatch):
+    match = floating(1, restitution=0.6)
+    alone = floating(1, restitution=0.6)
+    struck_by(match, 0, monkeypatch)
+    for team in match.robots:
+        team.place(torch.arange(1))
+    for team in alone.robots:
+        team.place(torch.arange(1))
+    after = [struck_by(played, 1, monkeypatch)[0] for played in (match, alone)]
+    assert torch.equal(*after)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_match_conserves_momentum_whatever_the_racket(side):
+    """What the ball loses in a vacuum the struck robot gains: beside a twin that is not struck, its centre of mass
+    moves on as much faster."""
+    held = {"mass": 0.40, "swingweight": 0.040, "restitution": 0.86}
+    match, idle = (floating(side, **held) for _ in range(2))
+    idle.balls.active.fill_(False)
+    match.balls.set_params(BallParams(air_density=0.0))
+    strike(match, side)
+    mass, before = float(match.balls.params.mass[0]), torch.zeros(3)
+    engines = [played.robots[side].engine for played in (match, idle)]
+    while not bool(match.robots[side].pushed[0]):
+        before = match.balls.state.vel[0].clone()
+        for played in (match, idle):
+            played._advance()
+    before[2] -= GRAVITY * match.config.task.control_dt
+    lost = mass * (before - match.balls.state.vel[0])
+    model = engines[0].model
+    data = mujoco.MjData(model)
+    data.qpos[:], jacobian = engines[0].qpos[0], np.zeros((3, model.nv))
+    mujoco.mj_forward(model, data)
+    mujoco.mj_jacSubtreeCom(model, data, jacobian, 1)
+    assert torch.equal(engines[0].qvel, engines[1].qvel)
+    for played in (match, idle):
+        played._advance()
+    gained = model.body_subtreemass[1] * torch.from_numpy(jacobian) @ (engines[0].qvel - engines[1].qvel)[0]
+    assert torch.linalg.vector_norm(lost) > 0.8
+    assert torch.linalg.vector_norm(turned(gained, side) - lost) < 1e-5
+    other = [played.robots[1 - side].engine.qvel for played in (match, idle)]
+    assert torch.equal(*other)
+
+
+def test_a_racket_without_robots_is_refused():
+    with pytest.raises(ValueError, match="side 1 has a racket but no robots"):
+        Match((CpuEngine(1, threads=1), None), returners=(None, Script(None)), rackets=(None, RACKET))
+
+
+# What went wrong and was put right
+
+
+def test_a_robot_whose_state_is_lost_falls_and_is_counted():
+    match = robots(points=2)
+    match.step((READY[None], READY[None]))
+    match.robots[1].engine.qvel[0, 0] = 1e12
+    match.step((READY[None], READY[None]))
+    assert match.record.falls == [0, 1]
+    assert {kind: int(count) for kind, count in match.recovered.items()} == {
+        "robot_broken": 1, "ball_not_finite": 0, "racket_pose": 0, "ball_overlap": 0, "ball_unresolved": 0,
+    }  # fmt: skip
+    for team in match.robots:
+        assert team.engine.qpos[0, 0] == pytest.approx(-11.9, abs=0.05)
+
+
+def test_matches_without_robots_count_what_happened_to_balls():
+    match = Match((None, None), returners=(Script(None), Script(None)), num=2)
+    match.step()
+    assert all(count.shape == (2,) and not count.any() for count in match.recovered.values())
+    match.balls.state.vel[1, 0] = math.inf
+    match.step()
+    assert match.recovered["ball_not_finite"].tolist() == [0, 1]
+
+
 # What is refused
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e11])
+def test_targets_that_are_no_numbers_are_named(value):
+    match = robots()
+    bad = READY[None].clone()
+    bad[0, 3] = value
+    with pytest.raises(ValueError, match="side 1: target of left_knee_joint in match 0 is"):
+        match.step((READY[None], bad))
+    with pytest.raises(ValueError, match=r"side 0: targets have shape \(29,\), expected \(1, 29\)"):
+        match.step((READY, READY[None]))
+    with pytest.raises(ValueError, match="side 1 has robots"):
+        match.step((READY[None], None))
 
 
 @pytest.mark.parametrize(
