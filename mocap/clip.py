@@ -1,7 +1,8 @@
 """One motion-capture clip in one form, whatever file it came from.
 
-A reader (one file per format) gives a `Clip` in the file's own unit and axes, because files do not say what
-these are. `mocap.skeleton` finds the unit and the up axis from the body's proportions.
+A reader (one file per format) gives a `Clip` in the file's own unit and axes, because most files do not say
+what these are. `mocap.skeleton` finds the unit and the up axis from the body's proportions, unless the format
+or the user says them.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Clip:
             joint has no position channels.
         fps: frames a second.
         provenance: where it came from and what was done to it; JSON-able.
+        unit_m, up, forward, skeleton: metres per unit, up and forward axis ("y", "-z" …) and mapping (name or
+            file), where the format or the user says them; None where they are to be inferred.
     """
 
     name: str
@@ -57,6 +60,10 @@ class Clip:
     translations: Array
     fps: float
     provenance: dict[str, Any] = field(default_factory=dict)
+    unit_m: float | None = None
+    up: str | None = None
+    forward: str | None = None
+    skeleton: str | None = None
 
     @property
     def frames(self) -> int:
@@ -128,6 +135,51 @@ class Clip:
         h.update((np.round(self.rotations, 3) + 0.0).astype(np.float32).tobytes())
         h.update((np.round(self.translations[:, 0], 2) + 0.0).astype(np.float32).tobytes())
         return h.hexdigest()
+
+
+# Larger than any capture file met; what is read stays a small multiple of it.
+MAX_BYTES = 256 * 2**20
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        ClipFormatError: missing, unreadable, or larger than `MAX_BYTES`.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise ClipFormatError(
+                f"{path}: {size / 2**20:.0f} MiB is more than the {MAX_BYTES // 2**20} MiB accepted; split it"
+            )
+        return path.read_bytes()
+    except OSError as e:
+        raise ClipFormatError(
+            f"{path}: cannot be read ({e.strerror or e}); check the path and its permissions"
+        ) from None
+
+
+def decode_text(data: bytes, source: str) -> str:
+    """The text of a text file: UTF-8 or UTF-16 by its byte order mark, else UTF-8, else Latin-1.
+
+    Raises:
+        ClipFormatError: UTF-16 by its mark but not in its content.
+    """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        try:
+            text = data.decode("utf-16")
+        except UnicodeDecodeError:
+            raise ClipFormatError(
+                f"{source}: begins like UTF-16 text but is not; check the file or unpack it first"
+            ) from None
+    else:
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            text = data.decode("latin-1")
+    # Old DOS programs end a text with Ctrl-Z.
+    return text.lstrip("\ufeff").rstrip("\x1a")
 
 
 def make_clip(
