@@ -1,12 +1,14 @@
 """From a clip's own joints to a human body: named points in metres, z up.
 
 Which joint is which stands in mapping files (`mocap/skeletons/*.yaml`): a new skeleton needs a file, not
-code. Unit and up axis are guessed from the body's proportions, because files do not say them, and may be
-overridden.
+code. Unit, up and forward axis are inferred from the body's proportions and pose, because most files do not
+say them, and may be overridden.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -41,6 +43,7 @@ UNITS_M = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254, "foot": 0.3048, "c
 LEG_M = 0.80
 LEG_RANGE_M = (0.60, 1.10)
 
+_AXES = ("x", "y", "z", "-x", "-y", "-z")
 _FOLDER = Path(__file__).parent / "skeletons"
 
 
@@ -48,24 +51,47 @@ _FOLDER = Path(__file__).parent / "skeletons"
 class Mapping:
     """Which joints of a skeleton are which points of a body: for each point, the joint names that may stand
     for it.
+
+    Attributes:
+        name: the mapping's name (file stem).
+        points: joint names per body point, the preferred first.
+        second: name of the joint that follows the root in files of this skeleton; tells it from another with
+            the same names. "" if it does not matter.
     """
 
     name: str
     points: dict[str, tuple[str, ...]]
+    second: str = ""
 
     def resolve(self, joint_names: tuple[str, ...]) -> tuple[dict[str, int], list[str]]:
         """Joint index per point, and the required points with no joint. Exact names first, then blind to
-        case.
+        case, then without namespaces, common prefixes and punctuation.
         """
         exact = {n: i for i, n in enumerate(joint_names)}
         lower = {n.lower(): i for i, n in reversed(list(enumerate(joint_names)))}
+        plain = {n: i for i, n in reversed(list(enumerate(plain_names(joint_names))))}
         found: dict[str, int] = {}
         for point, names in self.points.items():
-            for table, key in [(exact, n) for n in names] + [(lower, n.lower()) for n in names]:
+            keys = [(exact, n) for n in names] + [(lower, n.lower()) for n in names]
+            for table, key in keys + [(plain, _plain(n)) for n in names]:
                 if key in table:
                     found[point] = table[key]
                     break
         return found, [p for p in REQUIRED if p not in found]
+
+
+def plain_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Names without namespaces ("Player1:Hips", "a|b|Hips"), the prefix up to a separator that at least four
+    in five share ("mixamorig_Hips", "Bip01 Pelvis"), letter case and punctuation.
+    """
+    short = [re.split(r"[:|]", n)[-1] for n in names]
+    shared = Counter(n[: m.end()] for n in short for m in re.finditer(r"[_\W]+", n))
+    prefix = max((p for p, n in shared.items() if n >= 0.8 * len(short)), key=len, default="")
+    return tuple(_plain(n[len(prefix) :] if prefix and n.startswith(prefix) else n) for n in short)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 @dataclass(frozen=True)
@@ -79,6 +105,10 @@ class Body:
         leg_m: hip to ankle along the bones [m], mean of both sides.
         unit_m: metres per unit of the file, and up: its up axis ("y" or "-z" …), as used.
         mapping: name of the mapping file.
+        forward: the file's axis that became x, if it was given; else the one that the body faces most of the
+            time, and the axes follow the up axis cyclically (y up: z became x).
+        said: which of "unit", "up", "forward" and "skeleton" the format or the user said; the others were
+            inferred.
     """
 
     points: Array
@@ -88,6 +118,8 @@ class Body:
     unit_m: float
     up: str
     mapping: str
+    forward: str = ""
+    said: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Array:
         """Trajectory (T, 3) of one point [m]."""
@@ -124,13 +156,32 @@ def load_mapping(path: str | Path) -> Mapping:
             f"{path}: {'unknown' if unknown else 'missing'} points {', '.join(unknown or missing)}; "
             f"a body has {', '.join(POINTS)}"
         )
-    return Mapping(path.stem, {p: tuple(v) if isinstance(v, list) else (str(v),) for p, v in points.items()})
+    return Mapping(
+        path.stem,
+        {p: tuple(map(str, v)) if isinstance(v, list) else (str(v),) for p, v in points.items()},
+        str(data.get("second") or ""),
+    )
 
 
 @lru_cache(maxsize=1)
 def shipped_mappings() -> tuple[Mapping, ...]:
     """The mappings that come with the package, in name order."""
     return tuple(load_mapping(p) for p in sorted(_FOLDER.glob("*.yaml")))
+
+
+def named_mapping(name: str | Path) -> Mapping:
+    """A shipped mapping by its name, or a mapping file by its path.
+
+    Raises:
+        SkeletonError: neither, or an unusable file.
+    """
+    for mapping in shipped_mappings():
+        if mapping.name == str(name):
+            return mapping
+    if not Path(name).is_file():
+        known = ", ".join(m.name for m in shipped_mappings())
+        raise SkeletonError(f"skeleton={name}: neither a file nor one of the shipped skeletons {known}")
+    return load_mapping(name)
 
 
 def find_mapping(clip: Clip, mappings: Iterable[Mapping] | None = None) -> Mapping:
@@ -140,10 +191,14 @@ def find_mapping(clip: Clip, mappings: Iterable[Mapping] | None = None) -> Mappi
         SkeletonError: none fits; the message says which came nearest and which joints it misses.
     """
     candidates = list(mappings) if mappings is not None else list(shipped_mappings())
-    best: tuple[int, Mapping, list[str]] | None = None
+    best: tuple[float, Mapping, list[str]] | None = None
+    second = clip.joint_names[1] if len(clip.joint_names) > 1 else ""
     for mapping in candidates:
         found, missing = mapping.resolve(clip.joint_names)
         score = len(found) - 100 * len(missing)
+        # Of two that find the same joints: the one whose own names these are, and whose order.
+        score += 0.5 * sum(clip.joint_names[i] in mapping.points[p] for p, i in found.items()) / len(POINTS)
+        score += 0.25 * (mapping.second == second) if mapping.second else 0.125
         if best is None or score > best[0]:
             best = (score, mapping, missing)
     if best is None:
@@ -181,34 +236,84 @@ def guess_unit(leg_length: float, clip_name: str = "clip") -> float:
     return unit
 
 
-def guess_up(points: Array, names: tuple[str, ...]) -> str:
+def guess_up(points: Array, names: tuple[str, ...], rest: Array | None = None) -> str:
     """The file's up axis ("x", "-x", "y" …): the one along which the neck is above the ankles most of the
-    time.
+    time; for a body that is mostly not upright, the one along which it is in the rest pose.
 
     Args:
         points: (T, P, 3) body points in the file's axes.
         names: their names.
+        rest: (P, 3) the same points in the rest pose, if there is one.
     """
+    mean = _axis_of_body(points, names)
+    if np.abs(mean).max() < 0.7 and rest is not None:
+        still = _axis_of_body(rest[None], names)
+        if np.abs(still).max() > 0.9:
+            mean = still
+    return _axis_name(mean)
+
+
+def _axis_of_body(points: Array, names: tuple[str, ...]) -> Array:
+    """Mean unit vector from the ankles to the neck."""
     body = points[:, names.index("neck")] - 0.5 * (
         points[:, names.index("left_ankle")] + points[:, names.index("right_ankle")]
     )
     body = body / np.maximum(np.linalg.norm(body, axis=1, keepdims=True), 1e-9)
-    mean = body.mean(axis=0)
-    axis = int(np.argmax(np.abs(mean)))
-    return ("-" if mean[axis] < 0.0 else "") + "xyz"[axis]
+    return body.mean(axis=0)
 
 
-def up_rotation(up: str) -> Array:
+def _axis_name(v: Array) -> str:
+    axis = int(np.argmax(np.abs(v)))
+    return ("-" if v[axis] < 0.0 else "") + "xyz"[axis]
+
+
+def guess_forward(points: Array, names: tuple[str, ...], up: str) -> str:
+    """The file's axis that the body faces most of the time: across the hips, then a quarter turn about up.
+
+    Args:
+        points: (T, P, 3) body points in the file's axes.
+        names: their names.
+        up: the file's up axis.
+    """
+    left = points[:, names.index("left_hip")] - points[:, names.index("right_hip")]
+    facing = np.cross(left, up_rotation(up)[2])
+    facing = facing / np.maximum(np.linalg.norm(facing, axis=1, keepdims=True), 1e-9)
+    votes = {name: 0 for name in _AXES if name.lstrip("-") != up.lstrip("+-").lower()}
+    rows = np.abs(facing).argmax(axis=1)
+    for axis, sign in zip(rows, facing[np.arange(len(facing)), rows] < 0.0, strict=True):
+        name = ("-" if sign else "") + "xyz"[axis]
+        if name in votes:
+            votes[name] += 1
+    return max(votes, key=lambda n: votes[n])
+
+
+def _axis(text: str, what: str) -> tuple[int, float]:
+    """Index and sign of an axis name."""
+    axis = text[1:].lower() if text[:1] in ("+", "-") else text.lower()
+    if axis not in ("x", "y", "z"):
+        raise SkeletonError(f'{what} axis "{text}" is not one of x, y, z, -x, -y, -z')
+    return "xyz".index(axis), -1.0 if text.startswith("-") else 1.0
+
+
+def up_rotation(up: str, forward: str | None = None) -> Array:
     """Proper rotation (3, 3) that takes the file's axes to z up.
 
+    Args:
+        up: the file's up axis.
+        forward: the file's axis that becomes x; the next one cyclically when not given.
+
     Raises:
-        SkeletonError: `up` is not one of x, y, z with an optional minus.
+        SkeletonError: an axis is not one of x, y, z with an optional minus, or both are the same.
     """
-    axis = up.lstrip("+-").lower()
-    if axis not in ("x", "y", "z") or len(up) > 2:
-        raise SkeletonError(f'up axis "{up}" is not one of x, y, z, -x, -y, -z')
-    sign = -1.0 if up.startswith("-") else 1.0
-    i = "xyz".index(axis)
+    i, sign = _axis(up, "up")
+    if forward is not None:
+        j, ahead = _axis(forward, "forward")
+        if i == j:
+            raise SkeletonError(f"up={up} and forward={forward} are the same axis; give two different ones")
+        f = np.zeros((3, 3))
+        f[0, j], f[2, i] = ahead, sign
+        f[1] = np.cross(f[2], f[0])
+        return f
     r = np.zeros((3, 3))
     # World z = sign · file axis i; the others follow cyclically so that the determinant stays +1.
     r[2, i] = sign
@@ -218,20 +323,32 @@ def up_rotation(up: str) -> Array:
 
 
 def to_body(
-    clip: Clip, *, mapping: Mapping | None = None, unit_m: float | None = None, up: str | None = None
+    clip: Clip,
+    *,
+    mapping: Mapping | None = None,
+    unit_m: float | None = None,
+    up: str | None = None,
+    forward: str | None = None,
 ) -> Body:
     """Map a clip to a body in metres with z up.
 
+    What is not given is taken from the clip, where its format or the user says it, else inferred.
+
     Args:
         clip: the clip.
-        mapping: skeleton mapping; found by joint names when not given.
-        unit_m: metres per unit of the file; guessed from the legs when not given.
-        up: the file's up axis; guessed from where the neck is when not given.
+        mapping: skeleton mapping; found by joint names.
+        unit_m: metres per unit of the file; inferred from the legs.
+        up: the file's up axis; inferred from where the neck is.
+        forward: the file's axis that becomes x; if nobody says it, the axes only follow the up axis.
 
     Raises:
         SkeletonError: unknown skeleton, or no plausible unit.
     """
-    mapping = mapping or find_mapping(clip)
+    unit_m = clip.unit_m if unit_m is None else unit_m
+    up, forward = up or clip.up, forward or clip.forward
+    given = {"unit": unit_m, "up": up, "forward": forward, "skeleton": mapping or clip.skeleton}
+    if mapping is None:
+        mapping = named_mapping(clip.skeleton) if clip.skeleton else find_mapping(clip)
     found, missing = mapping.resolve(clip.joint_names)
     if missing:
         raise SkeletonError(
@@ -239,7 +356,8 @@ def to_body(
             f"the mapping {mapping.name} finds no joint for {', '.join(missing)}"
         )
     names = tuple(p for p in POINTS if p in found)
-    points = clip.positions()[:, [found[p] for p in names]]
+    columns = [found[p] for p in names]
+    points = clip.positions()[:, columns]
     lengths = []
     for side in SIDES:
         hip, knee, ankle = (points[:, names.index(f"{side}_{p}")] for p in ("hip", "knee", "ankle"))
@@ -249,6 +367,29 @@ def to_body(
     unit = guess_unit(leg, where) if unit_m is None else float(unit_m)
     if not np.isfinite(unit) or unit <= 0.0:
         raise SkeletonError(f"{where}: unit_m={unit_m} must be a positive number of metres")
-    up = up or guess_up(points, names)
-    points = points @ up_rotation(up).T * unit
-    return Body(points, names, clip.fps, leg * unit, unit, up, mapping.name)
+    up = up or guess_up(points, names, rest_positions(clip)[columns])
+    faces = forward or guess_forward(points, names, up)
+    points = points @ up_rotation(up, forward).T * unit
+    said = tuple(k for k, v in given.items() if v is not None)
+    return Body(points, names, clip.fps, leg * unit, unit, up, mapping.name, faces, said)
+
+
+def rest_positions(clip: Clip) -> Array:
+    """Joint positions (J, 3) of the skeleton with all rotations zero."""
+    rest = np.zeros((len(clip.parents), 3))
+    for j, parent in enumerate(clip.parents):
+        rest[j] = clip.offsets[j] + (rest[parent] if parent >= 0 else 0.0)
+    return rest
+
+
+def describe(clip: Clip, body: Body) -> str:
+    """One line for people: rate, unit, axes and skeleton as used, and what was only inferred."""
+
+    def how(key: str) -> str:
+        return "" if key in body.said else "?"
+
+    facing = f"forward {body.forward}" if "forward" in body.said else f"facing {body.forward}?"
+    return (
+        f"{clip.fps:g} Hz, unit {body.unit_m:g} m{how('unit')}, {body.up} up{how('up')}, "
+        f"{facing}, skeleton {body.mapping}{how('skeleton')}"
+    )
