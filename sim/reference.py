@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from humanoid.dynamics import feedforward_torque, velocities
+from humanoid.library_file import SUFFIX
 from humanoid.model import build_model
 from humanoid.motion import MotionError, RobotMotion
+from humanoid.motion_library import MotionLibrary
 from humanoid.racket import SITE
 
 MOTION_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "motions" / "strokes_planted"
@@ -57,17 +59,22 @@ class Reference:
         return len(self.names)
 
 
-def load_reference(motions: Iterable[str | Path] = (), dt: float = 0.02, torque: bool = True) -> Reference:
+def load_reference(
+    motions: Iterable[str | Path] | MotionLibrary = (), dt: float = 0.02, torque: bool = True
+) -> Reference:
     """Read motions and compute what a tracker needs of them.
 
     Args:
-        motions: files, or folders of which every motion is taken; by default the shipped planted strokes.
+        motions: an open library, or paths: motion files, library files, or folders of which every motion file
+            is taken; by default the shipped planted strokes.
         dt: control period, s; motions must have its rate.
         torque: whether to compute feed-forward torques (a millisecond a frame).
 
     Raises:
         MotionError: naming the file: missing or damaged, of another rate, or a folder without motions.
     """
+    if isinstance(motions, MotionLibrary):
+        return build_reference(_from_library(motions, dt), dt, torque)
     files: list[Path] = []
     for path in [Path(motion) for motion in motions] or [MOTION_FOLDER]:
         found = sorted(path.glob("*.npz")) if path.is_dir() else [path]
@@ -76,14 +83,24 @@ def load_reference(motions: Iterable[str | Path] = (), dt: float = 0.02, torque:
         files += found
     loaded = []
     for file in files:
-        motion = RobotMotion.load(file)
-        if abs(motion.fps * dt - 1.0) > 1e-6:
-            raise MotionError(
-                f"{file}: has {motion.fps:g} frames a second, the control period of {dt:g} s needs "
-                f"{1.0 / dt:g}; retarget it at that rate"
-            )
-        loaded.append(motion)
+        if file.suffix == SUFFIX:
+            loaded += _from_library(MotionLibrary.open(file), dt)
+        else:
+            loaded.append(_at_rate(RobotMotion.load(file), dt, str(file)))
     return build_reference(loaded, dt, torque)
+
+
+def _from_library(library: MotionLibrary, dt: float) -> list[RobotMotion]:
+    return [_at_rate(library[name], dt, f"{library.path}: {name}") for name in library]
+
+
+def _at_rate(motion: RobotMotion, dt: float, source: str) -> RobotMotion:
+    if abs(motion.fps * dt - 1.0) > 1e-6:
+        raise MotionError(
+            f"{source}: has {motion.fps:g} frames a second, the control period of {dt:g} s needs "
+            f"{1.0 / dt:g}; retarget it at that rate"
+        )
+    return motion
 
 
 def build_reference(motions: Iterable[RobotMotion], dt: float = 0.02, torque: bool = True) -> Reference:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from humanoid.joints import KD, KP, LOWER, NUM_JOINTS, UPPER
 from humanoid.model import build_model
+from humanoid.motion_library import MotionLibrary
 from sim.engine import CpuEngine, Engine
 from sim.frame_sampler import FrameSampler
 from sim.reference import Reference, load_reference
@@ -44,7 +45,7 @@ class TrackingConfig:
     """The task. All fields are plain values: as a dict this is what to save with a run.
 
     Attributes:
-        motions: files or folders; none: the shipped planted strokes.
+        motions: motion files, library files or folders; none: the shipped planted strokes.
         control_dt: control period, s. timestep: physics step, s. friction: of feet on the floor.
         action_scale: joint correction of an action of 1, rad.
         velocity_feedforward: lead targets by k_d / k_p × the reference's velocity.
@@ -102,7 +103,7 @@ class TrackingTask:
         config: the task.
         seed: of everything random.
         engine: physics; default `CpuEngine` with the config's model.
-        reference: motions already in memory, instead of the config's files.
+        reference: motions already in memory or an open library, instead of the config's files.
         threads: of the default engine.
 
     Attributes:
@@ -121,7 +122,7 @@ class TrackingTask:
         config: TrackingConfig | None = None,
         seed: int = 0,
         engine: Engine | None = None,
-        reference: Reference | None = None,
+        reference: Reference | MotionLibrary | None = None,
         threads: int = 0,
     ) -> None:
         self.config = config = config or TrackingConfig()
@@ -131,8 +132,9 @@ class TrackingTask:
             model = build_model(timestep=config.timestep, friction=config.friction)
             engine = CpuEngine(n, model, threads)
         self.engine = engine
-        if reference is None:
-            reference = load_reference(config.motions, config.control_dt, config.torque_feedforward)
+        if not isinstance(reference, Reference):
+            motions = config.motions if reference is None else reference
+            reference = load_reference(motions, config.control_dt, config.torque_feedforward)
         self.reference = reference
         self.rewards = RewardTerms(REWARDS, config.rewards)
         self.observations = ObservationTerms(OBSERVATIONS, config.observations)

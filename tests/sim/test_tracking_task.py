@@ -8,6 +8,7 @@ import torch
 
 from humanoid.joints import JOINT_NAMES, READY_JOINT_POS
 from humanoid.motion import MotionError, RobotMotion
+from humanoid.motion_library import MotionLibrary
 from sim.engine import CpuEngine
 from sim.frame_sampler import FrameSampler
 from sim.reference import build_reference, load_reference
@@ -80,6 +81,32 @@ def test_a_motion_of_another_rate_is_refused(tmp_path):
     motion(fps=30.0).save(path)
     with pytest.raises(MotionError, match=r"slow\.npz: has 30 frames a second.*needs 50"):
         load_reference([path])
+
+
+@pytest.fixture
+def library(tmp_path):
+    MotionLibrary.write(tmp_path / "m.safetensors", [motion(), motion(31, "short")])
+    return MotionLibrary.open(tmp_path / "m.safetensors")
+
+
+def test_a_library_gives_the_same_reference_as_its_motions(library, reference):
+    loaded = load_reference([library.path], torque=False)
+    assert loaded.names == ("short", "sway")
+    torch.testing.assert_close(loaded.qpos[31:], reference.qpos[:41], atol=1e-6, rtol=0)
+    assert loaded.first.tolist() == [0, 31]
+
+
+def test_a_task_plays_an_open_library(library, engine):
+    task = TrackingTask(4, QUIET, engine=engine, reference=library)
+    assert task.reference.names == ("short", "sway")
+    task.step(torch.zeros(4, 29))
+    assert torch.isfinite(task.observation()).all()
+
+
+def test_a_librarys_motion_of_another_rate_is_named(tmp_path):
+    MotionLibrary.write(tmp_path / "m.safetensors", [motion(fps=30.0)])
+    with pytest.raises(MotionError, match=r"m\.safetensors: sway: has 30 frames a second.*needs 50"):
+        load_reference([tmp_path / "m.safetensors"])
 
 
 def test_an_empty_folder_is_refused(tmp_path):
