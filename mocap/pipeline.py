@@ -13,19 +13,16 @@ from typing import Any
 import numpy as np
 
 from humanoid.files import atomic_write
-from mocap.bvh import read_bvh
 from mocap.clean import clean
 from mocap.clip import Clip, ClipError
 from mocap.config import AppConfig
 from mocap.filters import resample_cubic
 from mocap.quality import Quality, assess
+from mocap.readers import ENDINGS, find, read
 from mocap.retarget import Retargeted, retarget
 from mocap.robot import RobotModel, default_robot
-from mocap.skeleton import Mapping, load_mapping, shipped_mappings, to_body
+from mocap.skeleton import Mapping, describe, load_mapping, shipped_mappings, to_body
 from mocap.strokeset import Cut, choose, cut_strokes, write_set
-
-READERS: dict[str, Callable[..., Clip]] = {".bvh": read_bvh}
-"""Reader per file name ending (lower case)."""
 
 
 class InputError(ClipError):
@@ -94,9 +91,9 @@ def find_clips(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder; give input=FILE or input=FOLDER")
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in READERS and p.is_file())
+    found = find(path)
     if not found:
-        raise InputError(f"{path}: no clips there; files ending in {', '.join(READERS)} are read")
+        raise InputError(f"{path}: no clips there; files ending in {', '.join(ENDINGS)} are read")
     return found
 
 
@@ -118,17 +115,12 @@ def choose_mapping(name: str | None) -> Mapping | None:
 
 
 def read_clip(path: Path, config: AppConfig) -> Clip:
-    """Read a clip by its ending.
+    """Read a clip of any known format; a clips.yaml counts from the input folder down.
 
     Raises:
         ClipError: unreadable or of an unknown format.
     """
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(
-            f"{path}: unknown ending {path.suffix}; files ending in {', '.join(READERS)} are read"
-        )
-    return reader(path, fps=config.fps, nan=config.clean.nan_frames)
+    return read(path, fps=config.fps, nan=config.clean.nan_frames, root=config.input)
 
 
 def process(
@@ -171,6 +163,7 @@ def process(
         "skeleton": body.mapping,
         "unit_m": body.unit_m,
         "up": body.up,
+        "read_as": describe(clip, body),
         "trimmed_start_s": report.trimmed_start_s,
         "glitch_frames": glitches,
         "scale": round(result.scale, 6),
@@ -280,7 +273,7 @@ def line(report: ClipReport, made: Processed | None) -> str:
     """One line for people about a clip."""
     if made is None:
         return f"FAILED {report.clip}: {report.error}"
-    extras = []
+    extras = [made.provenance["note"]] if "note" in made.provenance else []
     if report.trimmed_start_s:
         extras.append(f"T-pose {report.trimmed_start_s:.1f} s cut")
     if report.glitch_frames:
@@ -291,7 +284,6 @@ def line(report: ClipReport, made: Processed | None) -> str:
         extras.append(f"{len(report.strokes)} strokes")
     tail = f" ({', '.join(extras)})" if extras else ""
     return (
-        f"{report.clip}: {report.frames} frames at {report.fps_in:g} Hz, "
-        f"unit {report.unit_m:g} m, {report.up} up, "
-        f"{report.skeleton}: {made.quality.line()}, {report.frames_per_s:.0f} frames/s{tail}"
+        f"{report.clip}: {report.frames} frames at {made.provenance['read_as']}: "
+        f"{made.quality.line()}, {report.frames_per_s:.0f} frames/s{tail}"
     )
