@@ -35,6 +35,7 @@ class EpisodicTask(Protocol):
     """What the environments here need of a task. Tensors have N rows."""
 
     num_envs: int
+    device: torch.device
     terminated: Tensor
     truncated: Tensor
 
@@ -101,9 +102,9 @@ def _observe(task: EpisodicTask) -> Tensor:
     return task.observation().clamp_(-OBSERVATION_BOUND, OBSERVATION_BOUND)
 
 
-def _action(action: Any, shape: tuple[int, ...]) -> Tensor:
-    """Checked and clipped to -1…1; (N, 29)."""
-    tensor = torch.as_tensor(action, dtype=torch.float32)
+def _action(action: Any, shape: tuple[int, ...], task: EpisodicTask) -> Tensor:
+    """Checked, clipped to -1…1 and where the task's tensors live; (N, 29)."""
+    tensor = torch.as_tensor(action, dtype=torch.float32, device=task.device)
     if tuple(tensor.shape) != shape:
         raise ValueError(f"action has shape {tuple(tensor.shape)}, expected {shape}")
     if not bool(torch.isfinite(tensor.sum())):
@@ -138,7 +139,7 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
             self._seeded = True
         with torch.no_grad():
             self.task.reset()
-            return _observe(self.task)[0].numpy(), {}
+            return _observe(self.task)[0].cpu().numpy(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One control period; see `gymnasium.Env.step`. Info holds the task's figures that are numbers.
@@ -148,10 +149,10 @@ class TaskEnv(gymnasium.Env[np.ndarray, np.ndarray], ABC):
         """
         task = self.task
         with torch.no_grad():
-            reward = task.step(_action(action, (NUM_JOINTS,)))
+            reward = task.step(_action(action, (NUM_JOINTS,), task))
             info = {key: value[0].item() for key, value in task.info().items()}
             info = {key: value for key, value in info.items() if value == value}
-            observation = _observe(task)[0].numpy()
+            observation = _observe(task)[0].cpu().numpy()
         return observation, float(reward[0]), bool(task.terminated[0]), bool(task.truncated[0]), info
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
@@ -222,20 +223,20 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             self._seeded = True
         with torch.no_grad():
             self.task.reset()
-            return _observe(self.task).numpy(), {}
+            return _observe(self.task).cpu().numpy(), {}
 
     @torch.no_grad()
     def step_torch(self, action: Tensor) -> Step:
         """One control period, tensors in and out: what `step` does without numpy and info masks.
 
         Args:
-            action: (N, 29), clipped to -1…1.
+            action: (N, 29), clipped to -1…1; copied to the task's device if it is elsewhere.
 
         Raises:
             ValueError: the action has another shape or is not finite.
         """
         task = self.task
-        reward = task.step(_action(action, (self.num_envs, NUM_JOINTS)))
+        reward = task.step(_action(action, (self.num_envs, NUM_JOINTS), task))
         terminated, truncated = task.terminated.clone(), task.truncated.clone()
         info = task.info()
         final = observation = _observe(task)
@@ -250,10 +251,10 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One control period; see `gymnasium.vector.VectorEnv.step` and the class."""
         step = self.step_torch(torch.as_tensor(actions))
-        info = _masked({key: value.numpy() for key, value in step.info.items()})
-        done = (step.terminated | step.truncated).numpy()
+        info = _masked({key: value.cpu().numpy() for key, value in step.info.items()})
+        done = (step.terminated | step.truncated).cpu().numpy()
         if done.any():
-            final = step.final_observation.numpy()
+            final = step.final_observation.cpu().numpy()
             rows = np.full(self.num_envs, None, dtype=object)
             for env in np.flatnonzero(done):
                 rows[env] = final[env].copy()
@@ -262,10 +263,10 @@ class TaskVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             }
             info.update(final_obs=rows, _final_obs=done, final_info=final_info, _final_info=done.copy())
         return (
-            step.observation.numpy(),
-            step.reward.numpy(),
-            step.terminated.numpy(),
-            step.truncated.numpy(),
+            step.observation.cpu().numpy(),
+            step.reward.cpu().numpy(),
+            step.terminated.cpu().numpy(),
+            step.truncated.cpu().numpy(),
             info,
         )
 

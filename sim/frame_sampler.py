@@ -14,7 +14,7 @@ class FrameSampler:
     A fall has its cause before it happens, so half of a bin's failures count for the bin before.
 
     Args:
-        reference: motions.
+        reference: motions; the sampler lives on their device.
         bin_s: length of a bin, s; a motion's last bin may be shorter.
         uniform: share of starts drawn evenly over all frames, 0–1; 1 switches adaptation off.
         memory: seconds of play, of all robots together, over which failures are forgotten.
@@ -46,11 +46,14 @@ class FrameSampler:
                 follows.append(begin > start)
                 first.append(begin)
                 length.append(max(min(stop, end + 1 - margin) - begin, 1 if begin == start else 0))
-        self.first, self.length = torch.tensor(first), torch.tensor(length)
-        self._follows = torch.tensor(follows)
+        device = reference.first.device
+        self.bin = self.bin.to(device)
+        self.first = torch.tensor(first, device=device)
+        self.length = torch.tensor(length, device=device)
+        self._follows = torch.tensor(follows, device=device)
         self.bins = len(first)
-        self.failures = torch.zeros(self.bins)
-        self.seconds = torch.zeros(self.bins)
+        self.failures = torch.zeros(self.bins, device=device)
+        self.seconds = torch.zeros(self.bins, device=device)
 
     def reset(self) -> None:
         """Forget all failures."""
@@ -87,7 +90,9 @@ class FrameSampler:
         return self.uniform * even + (1.0 - self.uniform) * rate / total
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw start frames, (count,)."""
-        bins = torch.multinomial(self.probabilities, count, replacement=True, generator=generator)
-        share = torch.rand(count, generator=generator)
+        """Draw start frames, (count,), with a generator on the CPU."""
+        # Drawn there, so that a seed means the same on any device.
+        bins = torch.multinomial(self.probabilities.cpu(), count, replacement=True, generator=generator)
+        bins = bins.to(self.first.device)
+        share = torch.rand(count, generator=generator).to(self.first.device)
         return self.first[bins] + (share * self.length[bins]).long()

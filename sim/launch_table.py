@@ -84,6 +84,18 @@ class LaunchTable:
         }
         return LaunchTable(**picked, params=self.params.at(ids), counts=self.counts)
 
+    def to(self, device: torch.device | str) -> LaunchTable:
+        """The same launches on a device; the counts of draws stay where they are."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("params", "counts")}
+        params = {
+            f.name: torch.as_tensor(getattr(self.params, f.name), device=device) for f in fields(BallParams)
+        }
+        return LaunchTable(
+            **{name: value.to(device) for name, value in moved.items()},
+            params=BallParams(**params),
+            counts=self.counts,
+        )
+
     @property
     def acceptance(self) -> float:
         """Share of the draws that were feasible."""

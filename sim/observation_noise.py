@@ -94,21 +94,30 @@ class BallTracker:
     Args:
         num_envs: N.
         dt: time between frames, s.
-        config: see `TrackerConfig`.
+        config: see `TrackerConfig`. device: where its tensors live.
 
     Attributes:
         pos, vel: estimates, (N, 3), m, m/s.
         frames: measurements of the present ball, (N,).
     """
 
-    def __init__(self, num_envs: int, dt: float, config: TrackerConfig | None = None) -> None:
-        self.config = config or TrackerConfig()
+    def __init__(
+        self,
+        num_envs: int,
+        dt: float,
+        config: TrackerConfig | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config = c = config or TrackerConfig()
         self.dt = dt
-        self.pos = torch.zeros(num_envs, 3)
-        self.vel = torch.zeros(num_envs, 3)
-        self.frames = torch.zeros(num_envs, dtype=torch.int64)
+        self.pos = torch.zeros(num_envs, 3, device=device)
+        self.vel = torch.zeros_like(self.pos)
+        self.frames = torch.zeros(num_envs, dtype=torch.int64, device=device)
         # Entries of the symmetric covariance: position, position-velocity, velocity.
-        self._p = torch.zeros(num_envs, 3)
+        self._p = torch.zeros_like(self.pos)
+        self._first = torch.tensor([c.noise**2, 0.0, c.first_speed**2], device=device)
+        self._gravity = torch.tensor([0.0, 0.0, -GRAVITY], device=device)
+        self._still = torch.zeros(3, device=device)
 
     def reset(self, ids: Tensor) -> None:
         """Forget the balls of environments `ids`, (n,) indices or (N,) bool."""
@@ -121,8 +130,7 @@ class BallTracker:
             measured: positions, (N, 3), m.
             seen: whether there is a measurement in this frame, (N,) bool. Without one the estimate flies on.
         """
-        c, dt = self.config, self.dt
-        gravity = torch.tensor([0.0, 0.0, -GRAVITY])
+        c, dt, gravity = self.config, self.dt, self._gravity
         pos = self.pos + dt * self.vel + 0.5 * dt * dt * gravity
         vel = self.vel + dt * gravity
         q = (c.acceleration * dt) ** 2
@@ -142,11 +150,10 @@ class BallTracker:
         gain_pos, gain_vel = (a * inverse)[:, None], (b * inverse)[:, None]
         measured_pos, measured_vel = pos + gain_pos * off, vel + gain_vel * off
         covariance = torch.stack((a - a * a * inverse, b - a * b * inverse, d - b * b * inverse), dim=1)
-        first = torch.tensor([c.noise**2, 0.0, c.first_speed**2])
         use, keep = seen[:, None], torch.stack((a, b, d), dim=1)
         self.pos = torch.where(new[:, None], measured, torch.where(use, measured_pos, pos))
-        self.vel = torch.where(new[:, None], torch.zeros(3), torch.where(use, measured_vel, vel))
-        self._p = torch.where(new[:, None], first, torch.where(use, covariance, keep))
+        self.vel = torch.where(new[:, None], self._still, torch.where(use, measured_vel, vel))
+        self._p = torch.where(new[:, None], self._first, torch.where(use, covariance, keep))
         self.frames = torch.where(new, torch.ones_like(self.frames), self.frames + seen.long())
 
 
@@ -156,16 +163,16 @@ class DelayLine:
     Args:
         num_envs: N.
         dt: time between calls, s.
-        longest: longest delay, s.
+        longest: longest delay, s. device: where its tensors live.
     """
 
-    def __init__(self, num_envs: int, dt: float, longest: float) -> None:
+    def __init__(self, num_envs: int, dt: float, longest: float, device: torch.device | str = "cpu") -> None:
         self.dt = dt
         length = int(longest / dt) + 2
-        self._pos = torch.zeros(length, num_envs, 3)
-        self._valid = torch.zeros(length, num_envs, dtype=torch.bool)
-        self._env = torch.arange(num_envs)
-        self.delay = torch.zeros(num_envs)
+        self._pos = torch.zeros(length, num_envs, 3, device=device)
+        self._valid = torch.zeros(length, num_envs, dtype=torch.bool, device=device)
+        self._env = torch.arange(num_envs, device=device)
+        self.delay = torch.zeros(num_envs, device=device)
         """(N,), s."""
 
     def reset(self, ids: Tensor) -> None:
@@ -192,8 +199,9 @@ class NoisySenses:
     Args:
         num_envs: N.
         dt: control period, s.
-        generator: source of all randomness.
+        generator: source of all randomness, on the CPU, so that a seed means the same anywhere.
         config: see `NoiseConfig`. tracker: see `TrackerConfig`.
+        device: where the terms live.
     """
 
     def __init__(
@@ -203,22 +211,26 @@ class NoisySenses:
         generator: torch.Generator,
         config: NoiseConfig | None = None,
         tracker: TrackerConfig | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.config = config = config or NoiseConfig()
         config.check()
         self.generator = generator
-        self.tracker = BallTracker(num_envs, dt, tracker)
-        self.line = DelayLine(num_envs, dt, config.latency[1])
-        self._bias = torch.zeros(num_envs, 3)
-        self.reset(torch.arange(num_envs))
+        self.device = torch.device(device)
+        self.tracker = BallTracker(num_envs, dt, tracker, device)
+        self.line = DelayLine(num_envs, dt, config.latency[1], device)
+        self._bias = torch.zeros(num_envs, 3, device=device)
+        self.reset(torch.arange(num_envs, device=device))
 
     def reset(self, ids: Tensor) -> None:
         """New episodes of environments `ids` (n,): new latency and bias, no ball seen yet."""
         low, high = self.config.latency
         self.line.reset(ids)
-        self.line.delay[ids] = low + (high - low) * torch.rand(len(ids), generator=self.generator)
+        delay = low + (high - low) * torch.rand(len(ids), generator=self.generator)
+        self.line.delay[ids] = delay.to(self.device)
         self.tracker.reset(ids)
-        self._bias[ids] = self.config.root_pos_bias * torch.randn(len(ids), 3, generator=self.generator)
+        bias = self.config.root_pos_bias * torch.randn(len(ids), 3, generator=self.generator)
+        self._bias[ids] = bias.to(self.device)
 
     def __call__(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Observed terms of this control step from the true ones, see `sim.return_task.TERMS`.
@@ -228,7 +240,7 @@ class NoisySenses:
         c = self.config
 
         def noise(name: str, like: Tensor) -> Tensor:
-            return getattr(c, name) * torch.randn(like.shape, generator=self.generator)
+            return getattr(c, name) * torch.randn(like.shape, generator=self.generator).to(self.device)
 
         observed = dict(terms)
         for name in ("joint_pos", "joint_vel", "base_ang_vel", "root_lin_vel"):
@@ -238,10 +250,10 @@ class NoisySenses:
         observed["root_quat"] = turn(quat, noise("root_quat", quat[:, :3]))
         pos, there = self.line.push(terms["ball_pos"], terms["ball_valid"][:, 0] > 0.5)
         self.tracker.reset(~there)
-        kept = torch.rand(len(pos), generator=self.generator) >= c.dropout
+        kept = (torch.rand(len(pos), generator=self.generator) >= c.dropout).to(self.device)
         self.tracker.update(pos + noise("ball_pos", pos), there & kept)
         valid = (there & (self.tracker.frames >= c.min_frames))[:, None]
-        zero = torch.zeros(())
+        zero = torch.zeros((), device=self.device)
         observed["ball_pos"] = torch.where(valid, self.tracker.pos, zero)
         observed["ball_vel"] = torch.where(valid, self.tracker.vel, zero)
         observed["ball_valid"] = valid.float()

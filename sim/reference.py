@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import mujoco
@@ -49,6 +49,11 @@ class Reference:
     first: Tensor
     last: Tensor
     motion: Tensor
+
+    def to(self, device: torch.device | str) -> Reference:
+        """The same frames on a device."""
+        tables = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **{name: table.to(device) for name, table in tables.items()})
 
     @property
     def num_frames(self) -> int:

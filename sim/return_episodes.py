@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from humanoid.joints import LOWER, NUM_JOINTS, READY_JOINT_POS, UPPER
+from humanoid.joints import EFFORT_LIMIT, LOWER, NUM_JOINTS, READY_JOINT_POS, UPPER
 from sim.ball import BallParams
 from sim.engine import Engine
 from sim.launch_distribution import LaunchDistribution
@@ -66,6 +66,8 @@ class ReturnEpisodes:
 
     Attributes:
         task: the protocol.
+        device: the engine's, where all tensors live.
+        lower, upper, effort: (29,) float64, the joints' limits, rad, and the motors', N·m.
         action, previous_action: (N, 29).
         terminated, truncated: (N,) bool: fell; all balls done or time over.
     """
@@ -103,14 +105,18 @@ class ReturnEpisodes:
         self.terminations = TerminationTerms(TERMINATIONS, config.terminations)
         balls_s = protocol.balls_per_episode * protocol.intervals[1]
         self._longest = round((balls_s + config.linger_s) / protocol.control_dt)
-        self._ready, self._lower, self._upper = (
-            torch.as_tensor(table.copy(), dtype=torch.float32) for table in (READY_JOINT_POS, LOWER, UPPER)
+        self.device = device = self.task.device
+        ready, self.lower, self.upper, self.effort = (
+            torch.as_tensor(table.copy(), device=device)
+            for table in (READY_JOINT_POS, LOWER, UPPER, EFFORT_LIMIT)
         )
-        self._env = torch.arange(n)
-        self.action = torch.zeros(n, NUM_JOINTS)
-        self.previous_action = torch.zeros(n, NUM_JOINTS)
-        self.terminated = torch.zeros(n, dtype=torch.bool)
-        self.truncated = torch.zeros(n, dtype=torch.bool)
+        self._ready = ready.float()
+        self._below, self._above = self._ready - self.lower.float(), self.upper.float() - self._ready
+        self._env = torch.arange(n, device=device)
+        self.action = torch.zeros(n, NUM_JOINTS, device=device)
+        self.previous_action = torch.zeros_like(self.action)
+        self.terminated = torch.zeros(n, dtype=torch.bool, device=device)
+        self.truncated = torch.zeros_like(self.terminated)
 
     @property
     def ball_pos(self) -> Tensor:
@@ -133,8 +139,7 @@ class ReturnEpisodes:
 
     def targets(self, action: Tensor) -> Tensor:
         """Joint position targets of an action (N, 29), rad."""
-        span = torch.where(action < 0, self._ready - self._lower, self._upper - self._ready)
-        return self._ready + span * action
+        return self._ready + torch.where(action < 0, self._below, self._above) * action
 
     def step(self, action: Tensor) -> Tensor:
         """Advance by one control period. Robots whose episode is over are for the caller to `reset`.

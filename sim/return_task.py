@@ -3,6 +3,9 @@
 The batched core behind the Gymnasium environments, the trainer and the evaluator. An action is a joint
 position target for each joint, held for one control period; everything a player may know comes as named
 observation terms.
+
+Robots, balls and outcomes live on the engine's device, a CPU or a GPU. What is random is drawn on the CPU and copied
+there, so that a seed means the same balls anywhere.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from humanoid.joints import JOINT_NAMES, KD, KP, NUM_JOINTS, READY_JOINT_POS
+from humanoid.joints import JOINT_NAMES, NUM_JOINTS, READY_JOINT_POS
 from humanoid.model import build_model, touching_height
 from sim.ball import BallParams
 from sim.ball_sim import BallSim, RacketPose, StepEvents
@@ -85,7 +88,7 @@ class ReturnTask:
         num_envs: N.
         config: protocol.
         seed: of everything random.
-        engine: physics, on the CPU; default `CpuEngine`.
+        engine: physics, on any device; default `CpuEngine`.
         physics: true ball physics, see `Launcher.draw`; default the world's.
         launcher: where balls come from and are met; default the benchmark's.
         world: how environments differ; default the protocol's `world` and `surface`.
@@ -96,6 +99,7 @@ class ReturnTask:
         threads: of the default engine.
 
     Attributes:
+        device: the engine's, where all tensors live, and must live that methods are given.
         valid: (N,) bool: a ball is coming and not yet struck.
         struck: (N,) bool: the racket met the ball in the last step.
         resolved: (N,) int: outcome decided in the last step (an index into `OUTCOMES`, PENDING for none).
@@ -107,8 +111,8 @@ class ReturnTask:
         broken: (N,) int, how often a robot's state was lost (see `step`).
 
     Raises:
-        ValueError: an impossible value in `config` or `world`, an engine on another device or that the world's ranges
-            cannot be given to; names the field.
+        ValueError: an impossible value in `config` or `world`, or an engine that the world's ranges cannot be given to;
+            names the field.
     """
 
     def __init__(
@@ -141,58 +145,58 @@ class ReturnTask:
         if engine is None:
             model = build_model(timestep=config.timestep, friction=config.friction)
             engine = CpuEngine(num_envs, model, threads)
-        if engine.device.type != "cpu":
-            raise ValueError(
-                f"engine on {engine.device}: this task keeps balls and outcomes on the CPU; "
-                'give it an engine there, e.g. WarpEngine(num_envs, device="cpu")'
-            )
         self.engine = engine
-        self.device = engine.device
+        self.device = device = engine.device
         self.generator = torch.Generator().manual_seed(seed)
         self._random = torch.Generator().manual_seed(seed + STREAM)
         launcher = launcher or LauncherConfig(start=config.start)
         self.launcher = Launcher(config.level, launcher, distribution=launches)
         self._physics = world.physics if physics is None else physics
         self._pool_size = pool
-        self._pool: LaunchTable = self.launcher.draw(pool, self.generator, self._physics)
+        self._pool: LaunchTable = self._draw_pool()
         self._pool_next = 0
         self._recycle, self._pool_uses = recycle, 1
         n = num_envs
-        self.balls = BallSim(SLOTS * n, dtype=torch.float32)
-        self._env = torch.arange(n)
-        self.ready_qpos, self.ready_qvel = ready_state(config.start)
-        self.limits = (torch.as_tensor(KP.copy()), torch.as_tensor(KD.copy()))
+        self.balls = BallSim(SLOTS * n, device=device, dtype=torch.float32)
+        self._env = torch.arange(n, device=device)
+        self.ready_qpos, self.ready_qvel = (part.to(device) for part in ready_state(config.start))
+        bounds = torch.tensor([config.target_x, config.target_y], device=device)
+        self._target_low, self._target_span = bounds[:, 0], bounds[:, 1] - bounds[:, 0]
 
-        self.clock = torch.zeros(n, dtype=torch.int64)  # control steps into the episode
-        self.launched = torch.zeros(n, dtype=torch.int64)  # balls launched in the episode
-        self.slot = torch.zeros(n, dtype=torch.int64)  # of the ball to be struck next
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
+        whole, flag = torch.int64, torch.bool
+        self.clock = zeros(n, dtype=whole)  # control steps into the episode
+        self.launched = zeros(n, dtype=whole)  # balls launched in the episode
+        self.slot = zeros(n, dtype=whole)  # of the ball to be struck next
         shape = (SLOTS, n)
-        self.outcome = torch.full(shape, RETURNED, dtype=torch.int64)  # nothing pending at the start
-        self.contact = torch.zeros(shape, dtype=torch.bool)
-        self.bounced = torch.zeros(shape, dtype=torch.bool)
-        self.ball_number = torch.zeros(shape, dtype=torch.int64)
-        self.target = torch.zeros(SLOTS, n, 2)
-        self.speed_in = torch.zeros(shape)
-        self.speed_out = torch.full(shape, math.nan)
-        self.backhand = torch.zeros(shape, dtype=torch.bool)
-        self.forecourt = torch.zeros(shape, dtype=torch.bool)
-        self.valid = torch.zeros(n, dtype=torch.bool)
-        self.struck = torch.zeros(n, dtype=torch.bool)
-        self.resolved = torch.zeros(n, dtype=torch.int64)
-        self.resolved_miss = torch.full((n,), math.nan)
-        self.fallen = torch.zeros(n, dtype=torch.bool)
+        self.outcome = zeros(*shape, dtype=whole).fill_(RETURNED)  # nothing pending at the start
+        self.contact = zeros(*shape, dtype=flag)
+        self.bounced = zeros(*shape, dtype=flag)
+        self.ball_number = zeros(*shape, dtype=whole)
+        self.target = zeros(*shape, 2)
+        self.speed_in = zeros(*shape)
+        self.speed_out = zeros(*shape).fill_(math.nan)
+        self.backhand = zeros(*shape, dtype=flag)
+        self.forecourt = zeros(*shape, dtype=flag)
+        self.valid = zeros(n, dtype=flag)
+        self.struck = zeros(n, dtype=flag)
+        self.resolved = zeros(n, dtype=whole)
+        self.resolved_miss = zeros(n).fill_(math.nan)
+        self.fallen = zeros(n, dtype=flag)
         self.racket_vel = torch.zeros_like(engine.racket_pos)
         self.record = BallRecord()
         self.falls = 0
-        self.broken = torch.zeros(n, dtype=torch.int64)
-        self._lost = torch.zeros(n, dtype=torch.bool)
+        self.broken = zeros(n, dtype=whole)
+        self._lost = zeros(n, dtype=flag)
         self._intervals = tuple(round(value / config.control_dt) for value in config.intervals)
-        self._due = torch.zeros(n, dtype=torch.int64)  # control step of the next launch
-        self._turns = torch.zeros(n, dtype=torch.int64)  # launches that were due in the episode
-        self._point = torch.zeros(*shape, DIMS)
+        self._due = zeros(n, dtype=whole)  # control step of the next launch
+        self._turns = zeros(n, dtype=whole)  # launches that were due in the episode
+        self._point = zeros(*shape, DIMS)
         self._linger = round(LINGER / config.control_dt)
-        self._decided = torch.zeros(shape, dtype=torch.int64)  # control steps since the outcome
-        self._pushed = torch.zeros(n, dtype=torch.bool)  # a ball's impulse awaits the next physics step
+        self._decided = zeros(*shape, dtype=whole)  # control steps since the outcome
+        self._pushed = zeros(n, dtype=flag)  # a ball's impulse awaits the next physics step
         self._racket_speed = torch.zeros_like(engine.racket_pos[:, 0])
         self._partial_steps = getattr(engine, "partial_steps", True)
         self.senses: NoisySenses | None = None
@@ -206,8 +210,8 @@ class ReturnTask:
         racket = self.world.rackets(self.engine, self._random)
         if racket is not None:
             # Slot after slot, as the balls are.
-            self.balls.set_racket(racket.at(self._env.repeat(SLOTS)))
-        self.senses = self.world.observers(self.num_envs, self.config.control_dt, self._random)
+            self.balls.set_racket(racket.at(torch.arange(self.num_envs).repeat(SLOTS)))
+        self.senses = self.world.observers(self.num_envs, self.config.control_dt, self._random, self.device)
         self._observed = None
 
     # Robots
@@ -302,13 +306,14 @@ class ReturnTask:
             self._decide(slot[late], ids[late], outcome)
         if self._pool_next + len(ids) > self._pool_size:
             if self._pool_uses < self._recycle and len(ids) <= self._pool_size:
-                self._pool = self._pool.at(torch.randperm(self._pool_size, generator=self.generator))
+                order = torch.randperm(self._pool_size, generator=self.generator)
+                self._pool = self._pool.at(order.to(self.device))
                 self._pool_uses += 1
             else:
-                self._pool = self.launcher.draw(self._pool_size, self.generator, self._physics)
+                self._pool = self._draw_pool()
                 self._pool_uses = 1
             self._pool_next = 0
-        rows = torch.arange(self._pool_next, self._pool_next + len(ids))
+        rows = torch.arange(self._pool_next, self._pool_next + len(ids), device=self.device)
         self._pool_next += len(ids)
         table = self._pool.at(rows)
         balls = slot * self.num_envs + ids
@@ -319,14 +324,16 @@ class ReturnTask:
         self.outcome[slot, ids] = PENDING
         self.contact[slot, ids] = False
         self.bounced[slot, ids] = False
-        low = torch.tensor([self.config.target_x[0], self.config.target_y[0]])
-        high = torch.tensor([self.config.target_x[1], self.config.target_y[1]])
-        self.target[slot, ids] = low + (high - low) * torch.rand(len(ids), 2, generator=self.generator)
+        share = torch.rand(len(ids), 2, generator=self.generator).to(self.device)
+        self.target[slot, ids] = self._target_low + self._target_span * share
         self.speed_in[slot, ids] = torch.linalg.vector_norm(table.vel, dim=-1)
         self.speed_out[slot, ids] = math.nan
         self._point[slot, ids] = table.point
         self.backhand[slot, ids] = table.backhand
         self.forecourt[slot, ids] = table.forecourt
+
+    def _draw_pool(self) -> LaunchTable:
+        return self.launcher.draw(self._pool_size, self.generator, self._physics).to(self.device)
 
     def settle(self) -> None:
         """Decide every ball that is still in the air: out if it was struck, else missed."""
@@ -393,7 +400,9 @@ class ReturnTask:
     def _draw_intervals(self, n: int) -> Tensor | int:
         """Control steps to the next launch, (n,), or one number for all."""
         low, high = self._intervals
-        return low if low == high else torch.randint(low, high + 1, (n,), generator=self.generator)
+        if low == high:
+            return low
+        return torch.randint(low, high + 1, (n,), generator=self.generator).to(self.device)
 
     def _mend(self, before: Tensor) -> None:
         """Robots whose state was lost in this step are back at their start; `before`: their root then, (N, 3)."""
@@ -478,7 +487,7 @@ class ReturnTask:
             The robots whose racket was pushed, (N,) bool.
         """
         n = self.num_envs
-        pushed = torch.zeros(n, dtype=torch.bool)
+        pushed = torch.zeros(n, dtype=torch.bool, device=self.device)
         if bool(events.hit.any()):
             for slot in range(SLOTS):
                 ids = events.hit[slot * n : (slot + 1) * n].nonzero().squeeze(1)
@@ -543,7 +552,7 @@ class ReturnTask:
         self.resolved[ids] = outcome
         target = self.target[slot, ids]
         if landing is None:
-            landing = torch.full((len(ids), 2), math.nan)
+            landing = torch.full_like(target, math.nan)
         self.resolved_miss[ids] = torch.linalg.vector_norm(landing - target, dim=-1)
         record = self.record
         record.env += ids.tolist()
@@ -565,7 +574,7 @@ class ReturnTask:
         engine, n = self.engine, self.num_envs
         rows = self.slot * n + self._env
         seen = self.valid.unsqueeze(1)
-        zero = torch.zeros(())
+        zero = torch.zeros((), device=self.device)
         return {
             **robot_terms(engine),
             "ball_pos": torch.where(seen, self.balls.state.pos[rows], zero),
@@ -602,7 +611,7 @@ def robot_terms(engine: Engine) -> dict[str, Tensor]:
 
 
 def ready_state(start: tuple[float, float]) -> tuple[Tensor, Tensor]:
-    """Robot in its ready pose at `start`, soles on the ground, facing +x: qpos (36,), qvel (35,)."""
+    """Robot in its ready pose at `start`, soles on the ground, facing +x: qpos (36,), qvel (35,), on the CPU."""
     qpos = torch.zeros(36, dtype=torch.float64)
     qpos[0], qpos[1], qpos[2], qpos[3] = start[0], start[1], touching_height(), 1.0
     qpos[7:] = torch.as_tensor(np.array(READY_JOINT_POS))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from humanoid.joints import EFFORT_LIMIT, LOWER, UPPER
 from sim.return_task import FALL, MISS, NET, OUT, RETURNED
 from sim.terms import TermTable
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 REWARDS = TermTable("return reward")
 TERMINATIONS = TermTable("return termination")
 
-_LOWER, _UPPER, _EFFORT = (torch.as_tensor(table.copy()) for table in (LOWER, UPPER, EFFORT_LIMIT))
-
 
 def _event(state: ReturnEpisodes, outcome: int) -> Tensor:
     return (state.task.resolved == outcome).float()
@@ -30,7 +27,7 @@ def _event(state: ReturnEpisodes, outcome: int) -> Tensor:
 @REWARDS
 def alive(state: ReturnEpisodes) -> Tensor:
     """1 every step."""
-    return torch.ones(state.num_envs)
+    return torch.ones(state.num_envs, device=state.device)
 
 
 @REWARDS
@@ -101,13 +98,13 @@ def action_rate(state: ReturnEpisodes) -> Tensor:
 def joint_limits(state: ReturnEpisodes) -> Tensor:
     """Joint angles beyond their limits, summed, rad (a cost)."""
     q = state.task.engine.qpos[:, 7:]
-    return ((q - _UPPER).clamp(min=0.0) + (_LOWER - q).clamp(min=0.0)).sum(1).float()
+    return ((q - state.upper).clamp(min=0.0) + (state.lower - q).clamp(min=0.0)).sum(1).float()
 
 
 @REWARDS
 def saturation(state: ReturnEpisodes) -> Tensor:
     """Share of motors at their torque limit (a cost)."""
-    return (state.task.engine.torque.abs() >= 0.999 * _EFFORT).float().mean(1)
+    return (state.task.engine.torque.abs() >= 0.999 * state.effort).float().mean(1)
 
 
 @TERMINATIONS

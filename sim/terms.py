@@ -90,8 +90,11 @@ class RewardTerms:
         self.values: dict[str, Tensor] = {}
 
     def __call__(self, state: Any) -> Tensor:
-        """Weighted sum, (num_envs,) float32. `state` needs `num_envs` besides what its terms read."""
-        total = torch.zeros(state.num_envs)
+        """Weighted sum, (num_envs,) float32.
+
+        `state` needs `num_envs`, and `device` if that is not the CPU, besides what its terms read.
+        """
+        total = torch.zeros(state.num_envs, device=getattr(state, "device", None))
         values: dict[str, Tensor] = {}
         for name, term in self._terms.items():
             weight = self.weights[name]
@@ -101,7 +104,6 @@ class RewardTerms:
             if value.shape != (state.num_envs,):
                 raise _wrong_shape(self.table.kind, name, value, f"({state.num_envs},)")
             values[name] = value
-            total = total.to(value.device)
             total.add_(value, alpha=weight)
         self.values = values
         if not bool(torch.isfinite(total.sum())):
@@ -181,13 +183,13 @@ class TerminationTerms:
     def __call__(self, state: Any) -> Tensor:
         """Whether any reason applies, (num_envs,) bool."""
         self.values = {}
-        result = torch.zeros(state.num_envs, dtype=torch.bool)
+        result = torch.zeros(state.num_envs, dtype=torch.bool, device=getattr(state, "device", None))
         for name, term in self._terms.items():
             value = term(state)
             if value.shape != (state.num_envs,) or value.dtype != torch.bool:
                 raise _wrong_shape(self.table.kind, name, value, f"({state.num_envs},) of bool")
             self.values[name] = value
-            result = result.to(value.device) | value
+            result = result | value
         return result
 
 

@@ -4,6 +4,9 @@ Episodes begin at random frames with the robot in the reference's state, more of
 end with the motion or when the robot is lost. An action corrects the joint position targets of the
 reference, which are led by what its servo would lack otherwise: a servo with gains k_p, k_d that is asked
 for position q_ref pulls back by k_d times the velocity and sags by torque / k_p.
+
+Robots and reference live on the engine's device. What is random is drawn on the CPU and copied there, so that a seed
+means the same anywhere.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from humanoid.joints import KD, KP, LOWER, NUM_JOINTS, UPPER
+from humanoid.joints import EFFORT_LIMIT, KD, KP, LOWER, NUM_JOINTS, READY_JOINT_POS, UPPER
 from humanoid.model import build_model
 from humanoid.motion_library import MotionLibrary
 from sim.engine import CpuEngine, Engine
@@ -102,11 +105,13 @@ class TrackingTask:
         num_envs: N.
         config: the task.
         seed: of everything random.
-        engine: physics; default `CpuEngine` with the config's model.
+        engine: physics, on any device; default `CpuEngine` with the config's model.
         reference: motions already in memory or an open library, instead of the config's files.
         threads: of the default engine.
 
     Attributes:
+        device: the engine's, where all tensors live, and must live that methods are given.
+        ready, lower, upper, effort: (29,), the ready pose and the joints' limits, rad, and the motors', N·m.
         qpos, qvel, torque: (N, 36), (N, 35), (N, 29) float32: the state after the last step, see `Engine`.
         racket_pos: (N, 3), string-bed centre, m.
         ref_qpos, ref_qvel, ref_racket_pos: the reference at the same moment.
@@ -132,19 +137,20 @@ class TrackingTask:
             model = build_model(timestep=config.timestep, friction=config.friction)
             engine = CpuEngine(n, model, threads)
         self.engine = engine
+        self.device = device = engine.device
         if not isinstance(reference, Reference):
             motions = config.motions if reference is None else reference
             reference = load_reference(motions, config.control_dt, config.torque_feedforward)
-        self.reference = reference
+        self.reference = reference = reference.to(device)
         self.rewards = RewardTerms(REWARDS, config.rewards)
         self.observations = ObservationTerms(OBSERVATIONS, config.observations)
         self.terminations = TerminationTerms(TERMINATIONS, config.terminations)
         self.sampler = FrameSampler(reference, config.bin_s, config.uniform)
         self.generator = torch.Generator().manual_seed(seed)
         self.fall_cosine = math.cos(config.fall_tilt)
-        kp, kd = (torch.as_tensor(table.copy(), dtype=torch.float32) for table in (KP, KD))
-        self._lower, self._upper = (
-            torch.as_tensor(table.copy(), dtype=torch.float32) for table in (LOWER, UPPER)
+        kp, kd, self.ready, self.lower, self.upper, self.effort = (
+            torch.as_tensor(table.copy(), dtype=torch.float32, device=device)
+            for table in (KP, KD, READY_JOINT_POS, LOWER, UPPER, EFFORT_LIMIT)
         )
         # What the servos are asked for without a correction, one row a frame.
         self._targets = reference.qpos[:, 7:].clone()
@@ -154,13 +160,13 @@ class TrackingTask:
             self._targets += reference.torque / kp
         self._longest = round(config.episode_s / config.control_dt)
 
-        self.frame = torch.zeros(n, dtype=torch.int64)
-        self.motion = torch.zeros(n, dtype=torch.int64)
-        self.age = torch.zeros(n, dtype=torch.int64)
-        self.action = torch.zeros(n, NUM_JOINTS)
-        self.previous_action = torch.zeros(n, NUM_JOINTS)
-        self.terminated = torch.zeros(n, dtype=torch.bool)
-        self.truncated = torch.zeros(n, dtype=torch.bool)
+        self.frame = torch.zeros(n, dtype=torch.int64, device=device)
+        self.motion = torch.zeros_like(self.frame)
+        self.age = torch.zeros_like(self.frame)
+        self.action = torch.zeros(n, NUM_JOINTS, device=device)
+        self.previous_action = torch.zeros_like(self.action)
+        self.terminated = torch.zeros(n, dtype=torch.bool, device=device)
+        self.truncated = torch.zeros_like(self.terminated)
         self.reset()
 
     def seed(self, seed: int) -> None:
@@ -175,17 +181,17 @@ class TrackingTask:
             ids: environments (n,); None: all.
             frames: rows of the reference to begin at, (n,); None: drawn as the config says.
         """
-        ids = torch.arange(self.num_envs) if ids is None else ids
+        ids = torch.arange(self.num_envs, device=self.device) if ids is None else ids
         n, config, reference = len(ids), self.config, self.reference
         if n == 0:
             return
         if frames is None and config.random_start:
             frames = self.sampler.sample(n, self.generator)
         elif frames is None:
-            chosen = torch.randint(reference.num_motions, (n,), generator=self.generator)
+            chosen = torch.randint(reference.num_motions, (n,), generator=self.generator).to(self.device)
             frames = reference.first[chosen]
         qpos, qvel = reference.qpos[frames].double(), reference.qvel[frames].double()
-        noise = torch.randn(2, n, NUM_JOINTS, generator=self.generator)
+        noise = torch.randn(2, n, NUM_JOINTS, generator=self.generator).to(self.device)
         qpos[:, 7:] += config.joint_noise * noise[0]
         qvel[:, 6:] += config.velocity_noise * noise[1]
         self.engine.reset(ids, qpos, qvel)
@@ -250,7 +256,10 @@ class TrackingTask:
 
     def _look(self) -> None:
         engine, reference = self.engine, self.reference
-        self.qpos, self.qvel = engine.qpos.float(), engine.qvel.float()
-        self.torque, self.racket_pos = engine.torque.float(), engine.racket_pos.float()
+        # Of an engine in float32, `float()` would be the live tensors themselves.
+        self.qpos, self.qvel, self.torque, self.racket_pos = (
+            part.to(torch.float32, copy=True)
+            for part in (engine.qpos, engine.qvel, engine.torque, engine.racket_pos)
+        )
         self.ref_qpos, self.ref_qvel = reference.qpos[self.frame], reference.qvel[self.frame]
         self.ref_racket_pos = reference.racket_pos[self.frame]

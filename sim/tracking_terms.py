@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from humanoid.joints import EFFORT_LIMIT, LOWER, READY_JOINT_POS, UPPER
 from sim.terms import TermTable
 
 if TYPE_CHECKING:
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
 OBSERVATIONS = TermTable("tracking observation")
 REWARDS = TermTable("tracking reward")
 TERMINATIONS = TermTable("tracking termination")
-
-_READY, _LOWER, _UPPER, _EFFORT = (
-    torch.as_tensor(table.copy(), dtype=torch.float32)
-    for table in (READY_JOINT_POS, LOWER, UPPER, EFFORT_LIMIT)
-)
 
 
 def turn_into(quat: Tensor, vector: Tensor) -> Tensor:
@@ -52,7 +46,7 @@ def rotation_between(quat: Tensor, other: Tensor) -> Tensor:
 @OBSERVATIONS
 def joint_pos(state: TrackingTask) -> Tensor:
     """Joint angles from the ready pose, rad, 29."""
-    return state.qpos[:, 7:] - _READY
+    return state.qpos[:, 7:] - state.ready
 
 
 @OBSERVATIONS
@@ -76,7 +70,7 @@ def base_lin_vel(state: TrackingTask) -> Tensor:
 @OBSERVATIONS
 def gravity(state: TrackingTask) -> Tensor:
     """Direction of gravity in the pelvis frame, 3."""
-    down = torch.zeros(state.num_envs, 3)
+    down = torch.zeros(state.num_envs, 3, device=state.device)
     down[:, 2] = -1.0
     return turn_into(state.qpos[:, 3:7], down)
 
@@ -96,7 +90,7 @@ def root_rot_error(state: TrackingTask) -> Tensor:
 @OBSERVATIONS
 def ref_joint_pos(state: TrackingTask) -> Tensor:
     """Reference joint angles from the ready pose, rad, 29."""
-    return state.ref_qpos[:, 7:] - _READY
+    return state.ref_qpos[:, 7:] - state.ready
 
 
 @OBSERVATIONS
@@ -124,7 +118,7 @@ def phase(state: TrackingTask) -> Tensor:
 @REWARDS
 def alive(state: TrackingTask) -> Tensor:
     """1 every step."""
-    return torch.ones(state.num_envs)
+    return torch.ones(state.num_envs, device=state.device)
 
 
 @REWARDS
@@ -171,13 +165,13 @@ def action_rate(state: TrackingTask) -> Tensor:
 def joint_limits(state: TrackingTask) -> Tensor:
     """Joint angles beyond their limits, summed, rad (a cost)."""
     q = state.qpos[:, 7:]
-    return ((q - _UPPER).clamp(min=0.0) + (_LOWER - q).clamp(min=0.0)).sum(1)
+    return ((q - state.upper).clamp(min=0.0) + (state.lower - q).clamp(min=0.0)).sum(1)
 
 
 @REWARDS
 def saturation(state: TrackingTask) -> Tensor:
     """Share of motors at their torque limit (a cost)."""
-    return (state.torque.abs() >= 0.999 * _EFFORT).float().mean(1)
+    return (state.torque.abs() >= 0.999 * state.effort).float().mean(1)
 
 
 @REWARDS

@@ -72,9 +72,13 @@ class World:
         """The rackets that robots hold, as the ball meets them; see `sim.robot_ranges.held_rackets`."""
         return held_rackets(engine, self.strings, generator)
 
-    def observers(self, num_envs: int, dt: float, generator: torch.Generator) -> NoisySenses | None:
-        """What players observe with, control period `dt` s; None where they know the truth."""
-        return None if self.senses is None else NoisySenses(num_envs, dt, generator, self.senses)
+    def observers(
+        self, num_envs: int, dt: float, generator: torch.Generator, device: torch.device | str = "cpu"
+    ) -> NoisySenses | None:
+        """What players observe with, control period `dt` s, on `device`; None where they know the truth."""
+        if self.senses is None:
+            return None
+        return NoisySenses(num_envs, dt, generator, self.senses, device=device)
 
 
 _REAL = World(

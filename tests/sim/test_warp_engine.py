@@ -228,10 +228,3 @@ def test_what_a_player_sees_does_not_change_under_it():
     seen = {name: term.clone() for name, term in terms.items()}
     task.step(task.engine.ctrl + 0.1)
     assert all(torch.equal(terms[name], seen[name]) for name in seen)
-
-
-def test_the_task_refuses_an_engine_it_cannot_play_on():
-    engine = CpuEngine(1, MODEL, threads=1)
-    engine.device = torch.device("cuda")
-    with pytest.raises(ValueError, match="engine on cuda: this task keeps balls"):
-        ReturnTask(1, engine=engine, pool=16)
