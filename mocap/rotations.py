@@ -172,3 +172,37 @@ def frame_from(primary: Array, secondary: Array, order: str = "zy") -> Array:
 def wrap(angle: Array) -> Array:
     """Angles into (-π, π]."""
     return np.arctan2(np.sin(angle), np.cos(angle))
+
+
+def quat_product(a: Array, b: Array) -> Array:
+    """Hamilton product of quaternions (..., 4) w, x, y, z: the rotation `b` first, then `a`."""
+    aw, ax, ay, az = np.moveaxis(a, -1, 0)
+    bw, bx, by, bz = np.moveaxis(b, -1, 0)
+    return np.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        axis=-1,
+    )
+
+
+def quat_inverse(q: Array) -> Array:
+    """Inverse of unit quaternions (..., 4)."""
+    return q * np.array([1.0, -1.0, -1.0, -1.0])
+
+
+def quat_log(q: Array) -> Array:
+    """Rotation vectors (..., 3) [rad], angle in [0, π], of unit quaternions (..., 4)."""
+    q = np.where(q[..., :1] < 0.0, -q, q)
+    n = np.linalg.norm(q[..., 1:], axis=-1, keepdims=True)
+    angle = 2.0 * np.arctan2(n, q[..., :1])
+    return q[..., 1:] * np.where(n > 1e-12, angle / np.maximum(n, 1e-12), 2.0)
+
+
+def quat_exp(v: Array) -> Array:
+    """Unit quaternions (..., 4) w, x, y, z of rotation vectors (..., 3) [rad]."""
+    half = 0.5 * np.linalg.norm(v, axis=-1, keepdims=True)
+    return np.concatenate([np.cos(half), 0.5 * v * np.sinc(half / np.pi)], axis=-1)
