@@ -29,7 +29,7 @@ class RetargetConfig:
     fps: float = 50.0
     cutoff_hz: float = 6.0
     arm_cutoff_hz: float = 8.0
-    leg_stretch: float = 0.975
+    leg_stretch: float = 0.99
     clearance_m: float = 0.03
     balance: float = 1.0
     support_margin_m: float = 0.01

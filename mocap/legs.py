@@ -8,15 +8,18 @@ import numpy as np
 
 from mocap.config import RetargetConfig
 from mocap.contacts import Footing, lock_feet, split_drifting
-from mocap.filters import low_pass, runs, spread, velocity
+from mocap.filters import low_pass, runs
 from mocap.kinematics import Chain
 from mocap.robot import RobotModel
 from mocap.rotations import Array, axis_angle_from_matrix, axis_matrix, wrap
 from mocap.skeleton import SIDES, Body
+from mocap.smoothness import KEEP, smooth, stiffness
 
 # How far the root may leave the human's scaled path to keep feet flat, horizontally and down [m].
 ROOT_SHIFT_M = 0.08
 ROOT_DROP_M = 0.15
+# How far the tip of a tilted swinging foot stays off the ground [m]: a toe that drags trips the robot.
+TIP_CLEAR_M = 0.015
 # A foot that cannot reach its place gives up the horizontal before the height.
 PLACE_WEIGHT = np.array([1.0, 1.0, 4.0])
 
@@ -66,7 +69,8 @@ class Legs:
                 self._move_stances(error + shift[:, None], turned)
         self.lift = np.zeros((len(q), 2))
         for _ in range(3):
-            self._inverse(lowered, root_rot, q, settle=True)
+            self._inverse(lowered, root_rot, q)
+            smooth_swings(self.robot, q, contact, self.config.fps, self.config.cutoff_hz)
             sunk = self._sunk(lowered, root_rot, q)
             if sunk.max() < 0.003:
                 break
@@ -140,9 +144,7 @@ class Legs:
         out[:, 2] -= drop
         return out
 
-    def _inverse(
-        self, root_pos: Array, root_rot: Array, q: Array, settle: bool = False
-    ) -> tuple[Array, Array]:
+    def _inverse(self, root_pos: Array, root_rot: Array, q: Array) -> tuple[Array, Array]:
         """Solve both legs; returns the soles' position error (T, 2, 3) [m] and heading error (T, 2) [rad]."""
         robot = self.robot
         assert self.sole is not None
@@ -155,8 +157,8 @@ class Legs:
             stance = self.footing.contact[:, n]
             pitch = np.where(stance, 0.0, np.clip(self.footing.pitch[:, n], -0.2, 0.7))
             lift = self.sole[:, n, 2]
-            # Tilted feet only where the sole is high enough for its tip to stay off the ground.
-            room = np.arcsin(np.clip(lift / 0.13, 0.0, 0.9))
+            # Tilted feet only where the sole is high enough for its tip to stay clear of the ground.
+            room = np.arcsin(np.clip((lift - TIP_CLEAR_M) / 0.13, 0.0, 0.9))
             pitch = np.clip(pitch, -room, room)
             pitch = np.where(stance, 0.0, low_pass(pitch, self.config.fps, 6.0))
             target_rot = target_rot @ axis_matrix("Y", pitch)
@@ -185,34 +187,34 @@ class Legs:
             solution = solve_pose(
                 chain, root_rot, root_pos, guess, target, target_rot, weight, calm, np.zeros(6)
             )
-            if settle:
-                # Where a swinging leg is pressed against its limits the solution jumps: there it keeps to
-                # its smooth path.
-                speed = np.abs(velocity(solution, self.config.fps)).max(axis=1)
-                fast = low_pass(spread(np.clip(speed / 10.0 - 0.8, 0.0, 1.0), 4), self.config.fps, 6.0).clip(
-                    0.0, 1.0
-                )
-                fast[stance] = 0.0
-                if fast.any():
-                    prior = np.clip(low_pass(solution, self.config.fps, 3.0), chain.lower, chain.upper)
-                    some = np.flatnonzero(fast > 0.0)
-                    solution[some] = solve_pose(
-                        chain,
-                        root_rot[some],
-                        root_pos[some],
-                        prior[some],
-                        target[some],
-                        target_rot[some],
-                        weight[some],
-                        np.repeat(0.5 * fast[some, None], 6, axis=1),
-                        prior[some],
-                    )
             self.guess[n] = solution
             q[:, chain.columns] = solution
             _, _, reached, reached_rot = chain.forward(root_rot, root_pos, solution)
             error[:, n] = reached - target
             turned[:, n] = wrap(np.arctan2(reached_rot[:, 1, 0], reached_rot[:, 0, 0]) - self.heading[:, n])
         return error, turned
+
+
+def smooth_swings(
+    robot: RobotModel, q: Array, contact: np.ndarray, fps: float, cutoff_hz: float = 6.0
+) -> None:
+    """Smooth the legs' angles in `q` (T, n) while their feet are in the air; standing legs are left alone.
+
+    Where a swinging leg is pressed against limits, the frame-by-frame solution jumps from corner to corner; of a
+    foot in the air a path is wanted, not a place to the millimetre.
+
+    Args:
+        robot: the robot.
+        q: (T, n) joint angles, changed in place.
+        contact: (T, 2) bool, which feet stand.
+        fps: frames a second.
+        cutoff_hz: bandwidth that is left.
+    """
+    stiff = np.full(len(q), stiffness(cutoff_hz, fps))
+    for n, chain in enumerate(robot.legs):
+        path = smooth(q[:, chain.columns], np.where(contact[:, n], KEEP, 1.0), stiff)
+        free = ~contact[:, n]
+        q[np.ix_(free, chain.columns)] = np.clip(path[free], chain.lower, chain.upper)
 
 
 def leg_start(
@@ -317,6 +319,7 @@ def track_feet(
         q[:, chain.columns] = solve_pose(
             chain, root_rot, root_pos, before, place, attitude, weight, still, before, 20
         )
+    smooth_swings(robot, q, contact, fps)
     return root_pos, q
 
 

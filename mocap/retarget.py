@@ -191,7 +191,8 @@ def _trunk(body: Body, robot: RobotModel, config: RetargetConfig) -> tuple[Array
     rel = np.swapaxes(pelvis, 1, 2) @ torso
     roll = np.arcsin(np.clip(rel[:, 2, 1], -1.0, 1.0))
     pitch = np.arctan2(-rel[:, 2, 0], rel[:, 2, 2])
-    yaw = np.arctan2(-rel[:, 0, 1], rel[:, 1, 1])
+    # Unwrapped: a trunk that turns past half a turn (it does in a few clips) must not spring to the other limit.
+    yaw = np.unwrap(np.arctan2(-rel[:, 0, 1], rel[:, 1, 1]))
     tree = robot.tree
     limit = [min(-tree.lower[i], tree.upper[i]) * 0.97 for i in robot.waist]
     angles = np.stack([_soft_clip(a, m) for a, m in zip((yaw, roll, pitch), limit, strict=True)], axis=1)
