@@ -16,6 +16,7 @@ from humanoid.files import atomic_write
 from humanoid.motion import RobotMotion
 from sim.camera import View
 from sim.gl import RenderUnavailable
+from sim.match_view import stand_in
 from sim.playback import Playback
 from sim.recording import Recording
 from sim.renderer import Renderer
@@ -166,6 +167,7 @@ class _Film:
 
     def __init__(self, playback: Playback, scene: Scene, renderer: Renderer, overlay) -> None:
         self.playback, self.scene, self.renderer, self.overlay = playback, scene, renderer, overlay
+        self.stand_in = stand_in(playback.recording)
         self.close_up = True
 
     def live(self, t: float) -> np.ndarray:
@@ -219,7 +221,9 @@ class _Film:
 
     def _draw(self, t: float, view: View, center: np.ndarray, reach: float) -> np.ndarray:
         playback = self.playback
-        self.scene.pose(playback.qpos(t), playback.ball(t), playback.target(t))
+        other = self.stand_in
+        beside = {} if other is None else {other.kind: other.at(t)}
+        self.scene.pose(playback.qpos(t), playback.ball(t), playback.target(t), **beside)
         picture = self.renderer.draw(
             view, shadow_center=center, shadow_reach=reach, trail=playback.trail(t), marks=playback.marks(t)
         )

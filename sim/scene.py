@@ -16,6 +16,7 @@ from humanoid.shapes import Mesh, bars, elliptic_ring, loft, merged
 from humanoid.visuals import ACCENTS, Rgb, decorator
 from humanoid.visuals import GROUP as ROBOT_GROUP
 from sim import court
+from sim.openings import Wall
 
 BALL_RADIUS = 0.0335
 BALL_RGBA = (0.84, 0.95, 0.16, 1.0)
@@ -28,7 +29,14 @@ BACKSTOP = 18.3
 SIDESTOP = 9.15
 """|y| of the side fences, [m]: ITF's 3.66 m of space beside the doubles sideline."""
 AWAY = (0.0, 0.0, -50.0)
-"""Where ball and target are put when there is none to show."""
+"""Where ball, target, wall and machine are put when there is none to show."""
+WALL_HALF_THICKNESS = 0.04
+WALL_HEIGHT = Wall.HIGHEST
+"""[m]; the simulation's wall returns no higher ball."""
+WALL_HALF_WIDTH = SIDESTOP - 0.3
+"""[m]; the simulation's wall has no ends: it returns a ball as far aside as that flies."""
+MACHINE_HALF = 0.28
+"""Half the edge of a ball machine's box, [m]."""
 HIDDEN_GROUP = 3
 """Geoms of this group (collision shapes) are not drawn."""
 
@@ -62,7 +70,12 @@ class Scene:
     num_robots: int
 
     def pose(
-        self, qpos: np.ndarray, ball: np.ndarray | None = None, target: np.ndarray | None = None
+        self,
+        qpos: np.ndarray,
+        ball: np.ndarray | None = None,
+        target: np.ndarray | None = None,
+        wall: np.ndarray | None = None,
+        machine: np.ndarray | None = None,
     ) -> None:
         """Put everything into place.
 
@@ -71,16 +84,27 @@ class Scene:
                 y, z, joint angles [rad].
             ball: position, (3,), [m], or None for no ball.
             target: point on the ground, (2,), [m], or None.
+            wall: where the middle of a wall's face stands on the ground, (3,), [m], or None.
+            machine: where a machine's balls leave, (3,), [m], or None.
         """
         self.data.qpos[:] = np.asarray(qpos, dtype=float).reshape(-1)
         self.data.mocap_pos[self._ball] = AWAY if ball is None else ball
         self.data.mocap_pos[self._target] = AWAY if target is None else (target[0], target[1], 0.012)
+        self.data.mocap_pos[self._wall] = AWAY if wall is None else wall
+        self.data.mocap_pos[self._machine] = AWAY if machine is None else machine
+        # The wall's face looks at the net, from either half; and a ball leaves the machine forward.
+        for body, place in ((self._wall, wall), (self._machine, machine)):
+            self.data.mocap_quat[body] = (
+                (0, 0, 0, 1) if place is not None and place[0] < 0.0 else (1, 0, 0, 0)
+            )
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
 
     def __post_init__(self) -> None:
         self._ball = int(self.model.body("ball").mocapid[0])
         self._target = int(self.model.body("target").mocapid[0])
+        self._wall = int(self.model.body("wall").mocapid[0])
+        self._machine = int(self.model.body("machine").mocapid[0])
         self.ball_geom = int(self.model.geom("ball").id)
         names = (
             "ball",
@@ -91,6 +115,8 @@ class Scene:
             "net_post1",
             "net_stick-1",
             "net_stick1",
+            "machine",
+            "machine_leg",
         )
         mine = np.array([self.model.geom(i).name in names for i in range(self.model.ngeom)])
         self.casts_shadow = mine | (self.model.geom_group == ROBOT_GROUP)
@@ -176,6 +202,7 @@ def build_scene(
     else:
         _plain_floor(spec)
     _add_ball_and_target(spec)
+    _add_wall_and_machine(spec)
     for robot in range(num_robots):
         accent = look.accents[robot % len(look.accents)]
         child = build_spec(actuators=False, floor=False, decorate=decorator(accent))
@@ -412,3 +439,33 @@ def _add_ball_and_target(spec: mujoco.MjSpec) -> None:
         conaffinity=0,
         group=1,
     )
+
+
+def _add_wall_and_machine(spec: mujoco.MjSpec) -> None:
+    """Players without robots: a wall of glass with a rim, and a ball machine. Either stands at x > 0."""
+
+    def solid(body, name: str, kind: mujoco.mjtGeom, pos, size, material: str) -> None:
+        body.add_geom(
+            name=name, type=kind, pos=pos, size=size, material=material, contype=0, conaffinity=0, group=1
+        )
+
+    box, cylinder = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER
+    spec.add_material(name="glass", rgba=(0.80, 0.92, 1.0, 0.26), specular=0.3, shininess=0.6)
+    spec.add_material(name="rim", rgba=(0.93, 0.95, 0.97, 1.0), specular=0.1, shininess=0.3, emission=0.15)
+    wall, half, wide = (
+        spec.worldbody.add_body(name="wall", mocap=True, pos=AWAY),
+        WALL_HEIGHT / 2,
+        WALL_HALF_WIDTH,
+    )
+    solid(wall, "wall", box, (WALL_HALF_THICKNESS, 0, half), (WALL_HALF_THICKNESS, wide, half), "glass")
+    rim = WALL_HALF_THICKNESS + 0.01
+    solid(wall, "wall_top", box, (WALL_HALF_THICKNESS, 0, WALL_HEIGHT), (rim, wide, rim), "rim")
+    for sign in (-1, 1):
+        solid(wall, f"wall_end{sign}", box, (WALL_HALF_THICKNESS, sign * wide, half), (rim, rim, half), "rim")
+    spec.add_material(name="machine", rgba=(0.95, 0.55, 0.10, 1.0), specular=0.2, shininess=0.4)
+    spec.add_material(name="machine_dark", rgba=(0.10, 0.11, 0.12, 1.0), specular=0.2, shininess=0.4)
+    machine, edge = spec.worldbody.add_body(name="machine", mocap=True, pos=AWAY), MACHINE_HALF
+    solid(machine, "machine", box, (edge, 0, 0), (edge, edge, edge), "machine")
+    solid(machine, "machine_mouth", box, (-0.01, 0, 0), (0.02, 0.09, 0.09), "machine_dark")
+    # Longer than balls are released high: the ground hides the rest.
+    solid(machine, "machine_leg", cylinder, (edge, 0, -1.5), (0.07, 1.5, 0), "machine_dark")
