@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mocap.bvh import read_bvh
 from mocap.clip import Clip, ClipFormatError
+from mocap.g1_csv import looks_like_csv, read_g1_csv
+from mocap.g1_npz import looks_like_npz, read_g1_npz
 from mocap.overrides import Overrides, overrides_for
 
 HEAD_BYTES = 4096
@@ -38,12 +42,37 @@ def _text_head(head: bytes) -> str:
     return head.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n")
 
 
+def _arrays(path: Path, head: bytes) -> tuple[str, ...]:
+    """Names of the arrays in an npz file; () for any other."""
+    if head[:2] != b"PK":
+        return ()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(n.removesuffix(".npy") for n in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, struct.error):
+        return ()
+
+
 FORMATS: tuple[Format, ...] = (
     Format(
         "BVH",
         (".bvh",),
         lambda path, head: _text_head(head)[:9].upper() == "HIERARCHY",
         lambda path, o, nan: read_bvh(path, fps=o.fps, nan=nan),
+    ),
+    Format(
+        "G1 joints, CSV",
+        (".csv",),
+        lambda path, head: b"\0" not in head and looks_like_csv(_text_head(head)),
+        lambda path, o, nan: read_g1_csv(path, o),
+        every=False,
+    ),
+    Format(
+        "G1 joints, npz",
+        (".npz",),
+        lambda path, head: looks_like_npz(_arrays(path, head)),
+        lambda path, o, nan: read_g1_npz(path, o),
+        every=False,
     ),
 )
 """What can be read."""
