@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
+from humanoid.motion import MotionError
 from mocap.clip import ClipError
 from mocap.config import AppConfig
 from mocap.pipeline import find_clips, run
@@ -48,7 +49,7 @@ def execute(config: DictConfig) -> int:
                 done += 1
                 failed += not report.ok
                 bar.update()
-    except ClipError as e:
+    except (ClipError, MotionError) as e:
         return _complain(str(e))
     except KeyboardInterrupt:
         return _complain(f"interrupted after {done} clips; their motions and report.json are in {app.output}")

@@ -102,6 +102,9 @@ class AppConfig:
         skeleton: a shipped skeleton's name or a mapping file; found by joint names when not given.
         hand: "right" or "left" racket hand; found when not given.
         progress: show a progress bar.
+        library: file that all motions are written to as one library, with a manifest beside it.
+        sources: table of where clips come from, for the library: a YAML file, or "recordings" for the shipped.
+        report: also write `report.html`, with pictures.
     """
 
     input: str = MISSING
@@ -112,6 +115,9 @@ class AppConfig:
     skeleton: str | None = None
     hand: str | None = None
     progress: bool = True
+    library: str | None = None
+    sources: str | None = None
+    report: bool = False
     clean: CleanConfig = field(default_factory=CleanConfig)
     retarget: RetargetConfig = field(default_factory=RetargetConfig)
     cut: CutConfig = field(default_factory=CutConfig)

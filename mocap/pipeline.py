@@ -17,11 +17,14 @@ from mocap.clean import clean
 from mocap.clip import Clip, ClipError
 from mocap.config import AppConfig
 from mocap.filters import resample_cubic
+from mocap.library import load_sources, write_library
 from mocap.quality import Quality, assess
 from mocap.readers import ENDINGS, find, read
+from mocap.report import write_report_page
 from mocap.retarget import Retargeted, retarget
 from mocap.robot import RobotModel, default_robot
 from mocap.skeleton import Mapping, describe, load_mapping, shipped_mappings, to_body
+from mocap.strip import ENDING, make_strip
 from mocap.strokeset import Cut, choose, cut_strokes, write_set
 
 
@@ -176,7 +179,8 @@ def process(
 def run(config: AppConfig, say: Callable[[str], None] = print) -> Iterator[ClipReport]:
     """Process all clips of the input; yields each clip's report as soon as its motion is written.
 
-    `report.json` is written after the last clip, and a stroke set if `cut.output` is given.
+    `report.json` is written after the last clip; then a stroke set, a library and the page `report.html` where
+    the configuration asks for them.
 
     Args:
         config: the run.
@@ -184,10 +188,12 @@ def run(config: AppConfig, say: Callable[[str], None] = print) -> Iterator[ClipR
 
     Raises:
         InputError: nothing to read, or the output cannot be written.
+        MotionError: the library cannot be written.
     """
     source, output = Path(config.input), Path(config.output)
     clips = find_clips(source)
     mapping = choose_mapping(config.skeleton)
+    sources = load_sources(config.sources)
     robot = default_robot()
     root = source if source.is_dir() else source.parent
     try:
@@ -213,6 +219,11 @@ def run(config: AppConfig, say: Callable[[str], None] = print) -> Iterator[ClipR
         about = {"licence": config.cut.licence, "attribution": config.cut.attribution}
         write_set(Path(config.cut.output), chosen, about)
         say(f"{len(chosen)} of {len(cuts)} strokes written to {config.cut.output}")
+    if config.library and any(r.ok for r in reports):
+        library, manifest = write_library(Path(config.library), output, map(asdict, reports), sources)
+        say(f"{len(library)} motions, {library.seconds / 3600.0:.2f} h, in {library.path}; {manifest}")
+    if config.report:
+        say(f"report with pictures in {write_report_page(output, say=say)}")
 
 
 def _wanted(name: str, config: AppConfig) -> bool:
@@ -253,6 +264,7 @@ def _one(
     target = output / f"{name}.npz"
     try:
         made.result.motion(name, made.provenance).save(target)
+        make_strip(made.result, robot).save(output / f"{name}{ENDING}")
     except OSError as e:
         raise InputError(
             f"{target}: cannot be written ({e.strerror}); what was written before is kept"
