@@ -20,6 +20,8 @@ class RetargetConfig:
         balance: 0 leaves the root where the human had it; 1 moves it so that the zero-moment point is over
             the feet.
         support_margin_m: how far inside the foot's edge the zero-moment point is brought.
+        self_collision: whether legs, arms and racket are kept apart.
+        self_gap_m: gap that arms and racket are wished to keep from the rest of the body.
         aim_racket: whether the racket wrist is turned toward the stroke.
         aim_window_s: time before and after a strike in which the racket face is aimed.
         shot_yaw: direction in the clip's frame in which balls are hit [rad]; estimated from the strokes if
@@ -33,6 +35,8 @@ class RetargetConfig:
     clearance_m: float = 0.03
     balance: float = 1.0
     support_margin_m: float = 0.01
+    self_collision: bool = True
+    self_gap_m: float = 0.015
     aim_racket: bool = True
     aim_window_s: float = 0.15
     shot_yaw: float | None = None

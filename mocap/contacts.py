@@ -52,7 +52,7 @@ def find_footing(
     body: Body,
     *,
     slow_m_s: float = 0.35,
-    pivot_rad_s: float = 2.0,
+    pivot_rad_s: float = 4.0,
     high_m: float = 0.06,
     heel_rad: float = 0.35,
     shortest_s: float = 0.08,

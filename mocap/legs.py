@@ -12,6 +12,7 @@ from mocap.filters import low_pass, runs
 from mocap.kinematics import Chain
 from mocap.robot import RobotModel
 from mocap.rotations import Array, axis_angle_from_matrix, axis_matrix, wrap
+from mocap.self_collision import Bodies, push_feet
 from mocap.skeleton import SIDES, Body
 from mocap.smoothness import KEEP, smooth, stiffness
 
@@ -31,6 +32,7 @@ class Legs:
         self, robot: RobotModel, config: RetargetConfig, footing: Footing, body: Body, scale: float
     ) -> None:
         self.robot, self.config, self.footing, self.body, self.scale = robot, config, footing, body, scale
+        self.bodies = Bodies(robot, ("thigh", "shin", "foot")) if config.self_collision else None
         self.guess: list[Array | None] = [None, None]
         self.sole: Array | None = None
         self.heading: Array | None = None
@@ -52,7 +54,12 @@ class Legs:
         for attempt in range(attempts):
             lowered = self._lower(root_pos, root_rot)
             error, turned = self._inverse(lowered, root_rot, q)
-            if attempt == attempts - 1 or np.abs(error[contact]).max(initial=0.0) < 1e-3:
+            if attempt == attempts - 1:
+                break
+            push = np.zeros_like(error)
+            if refine and self.bodies is not None:
+                push = push_feet(self.bodies, *self.robot.tree.forward(lowered, root_rot, q), self.config.fps)
+            if np.abs(error[contact]).max(initial=0.0) < 1e-3 and not push.any():
                 break
             # What both standing feet miss alike, the root makes up for; it takes the root nearer to the feet.
             share = (
@@ -65,8 +72,8 @@ class Legs:
             shift, root_pos = wished - root_pos, wished
             if refine:
                 # Where a standing foot still could not be reached flat, its place and heading are moved by
-                # what is left.
-                self._move_stances(error + shift[:, None], turned)
+                # what is left; legs that touch are moved apart.
+                self._move_stances(error + shift[:, None] + push, turned, push)
         self.lift = np.zeros((len(q), 2))
         for _ in range(3):
             self._inverse(lowered, root_rot, q)
@@ -109,11 +116,11 @@ class Legs:
             raw, heading, self.footing.contact, self.config.fps, clearance_m=self.config.clearance_m
         )
 
-    def _move_stances(self, error: Array, turned: Array) -> None:
-        """Move each stance by its largest leftover, and the swings beside it with it."""
+    def _move_stances(self, error: Array, turned: Array, push: Array) -> None:
+        """Move each stance by its largest leftover, and the swings beside it with it; swings by `push`."""
         assert self.sole is not None
         assert self.heading is not None
-        moved, heading = self.sole.copy(), self.heading.copy()
+        moved, heading = self.sole + push * ~self.footing.contact[..., None], self.heading.copy()
         for n in range(2):
             for a, b in runs(self.footing.contact[:, n]):
                 size = np.linalg.norm(error[a:b, n, :2], axis=1)

@@ -11,7 +11,9 @@ are moved where
 4. arms follow the directions of upper arm and forearm: closed form for a start, then Gauss-Newton;
 5. the racket wrist is aimed (`mocap.racket`);
 6. the root is shifted so that the zero-moment point of the moving robot stays near its feet, and the legs
-are solved again.
+are solved again;
+7. arms and racket are kept off the body (`mocap.self_collision`), and accelerations within what the motors can
+do (`mocap.smoothness`).
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ from mocap.legs import Legs
 from mocap.racket import aim_racket, refine_strikes
 from mocap.robot import RobotModel
 from mocap.rotations import Array, axis_matrix, continuous, frame_from, quat_from_matrix
+from mocap.self_collision import Bodies, part_arms_apart
 from mocap.skeleton import SIDES, Body
+from mocap.smoothness import limit_acceleration
 from mocap.strokes import HumanStroke, find_strokes
 
 
@@ -137,6 +141,9 @@ def retarget(
             most_m=0.06 * config.balance,
             iterations=3,
         )
+    if config.self_collision:
+        q = part_arms_apart(Bodies(robot), root_pos, root_rot, q, config.fps, margin_m=config.self_gap_m)
+    q = np.clip(limit_acceleration(q, 0.9 * robot.acceleration, config.fps), tree.lower, tree.upper)
     pos, rot = tree.forward(root_pos, root_rot, q)
     contact = _held(robot, legs, pos, rot)
     at_limit = (q <= tree.lower + 1e-6) | (q >= tree.upper - 1e-6)

@@ -7,11 +7,14 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pinocchio as pin
 
-from humanoid.kinematics import default_pinocchio
+from humanoid.joints import EFFORT_LIMIT, READY_JOINT_POS
+from humanoid.kinematics import default_pinocchio, to_pinocchio
 from humanoid.model import FOOT_CORNERS
 from humanoid.racket import SITE
 from mocap.kinematics import Chain, Frame, Tree
+from mocap.rotations import Array
 from mocap.skeleton import SIDES
 
 # Hip rotation of a person is about ±45°; a margin is left for poses that the robot's geometry turns further.
@@ -20,7 +23,15 @@ HIP_YAW_RAD = 1.3
 
 @dataclass
 class RobotModel:
-    """The robot as the retargeter sees it: the kinematic tree, four limbs, soles and racket."""
+    """The robot as the retargeter sees it: the kinematic tree, four limbs, soles and racket.
+
+    Attributes:
+        tree: kinematics. legs, arms: left and right chains. soles, racket: frames.
+        hips: joints whose distance to the knees is the thigh. leg_m: hip to ankle [m].
+        hip_height_m, hip_half_width_m: hips over and beside the root [m].
+        waist: columns of yaw, roll, pitch. foot_half_m: half length and width of the sole [m].
+        acceleration: (n,) limits [rad/s²], see `_accelerations`.
+    """
 
     tree: Tree
     legs: tuple[Chain, Chain]
@@ -33,6 +44,7 @@ class RobotModel:
     hip_half_width_m: float
     waist: tuple[int, int, int]
     foot_half_m: tuple[float, float]
+    acceleration: Array
 
     @staticmethod
     def build(
@@ -84,6 +96,7 @@ class RobotModel:
                 tree.index("waist_pitch_joint") - 1,
             ),
             foot_half_m=foot_half_m,
+            acceleration=_accelerations(model),
         )
 
     @staticmethod
@@ -104,6 +117,19 @@ class RobotModel:
         """Height of the ankle pitch axis above the sole of foot `n`, foot flat [m]."""
         roll = self.tree.index(f"{SIDES[n]}_ankle_roll_joint")
         return float(-(self.tree.positions[roll] + self.soles[n].position)[2])
+
+
+def _accelerations(model: Any) -> Array:
+    """Acceleration limit (n,) [rad/s²] of each joint: what its motor's effort alone does to the robot in its ready
+    pose with all other joints free to give way, τ (M⁻¹)ⱼⱼ, the rotors' inertia included.
+
+    No source gives acceleration limits of this robot. Locked joints would halve to tenth it, motors that pull
+    together go beyond it; the dynamics check looks at torques themselves.
+    """
+    pose = to_pinocchio(np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0]), READY_JOINT_POS)
+    upper = np.triu(pin.crba(model, model.createData(), pose))
+    inertia = upper + np.triu(upper, 1).T
+    return EFFORT_LIMIT * np.diag(np.linalg.inv(inertia))[6:]
 
 
 @cache

@@ -166,7 +166,7 @@ def _cut(
     offset = np.linalg.norm(support_error(robot, pos, rot, contact, fps, 0.0), axis=1)
     figures = {
         "direction_error_deg": direction_error,
-        "slide_m_s": quality.slide_m_s,
+        "slide_m_s": quality.slide_kept_m_s,
         "penetration_fraction": quality.penetration_fraction,
         "limit_violations": float(quality.limit_violations),
         "velocity_violations_fraction": quality.velocity_violations_fraction,
