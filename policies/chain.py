@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -49,12 +50,22 @@ class Chain:
         self._end = torch.tensor([float(x) for x in pos])
         self._end_turn = _matrix([float(x) for x in quat])
 
+    def to(self, device: torch.device | str) -> Chain:
+        """The same chain with its constants on a device."""
+        moved = copy(self)
+        moved.index, moved._end, moved._end_turn = (
+            value.to(device) for value in (self.index, self._end, self._end_turn)
+        )
+        moved._offsets = [offset.to(device) for offset in self._offsets]
+        moved._turns = [turn if turn is None else turn.to(device) for turn in self._turns]
+        return moved
+
     def forward(self, joint_pos: Tensor) -> Pose:
         """Pose of the end for the chain's joint angles, (N, J), rad."""
         n = joint_pos.shape[0]
         dtype = joint_pos.dtype
-        rot = torch.eye(3, dtype=dtype).expand(n, 3, 3)
-        pos = torch.zeros(n, 3, dtype=dtype)
+        rot = torch.eye(3, dtype=dtype, device=joint_pos.device).expand(n, 3, 3)
+        pos = torch.zeros(n, 3, dtype=dtype, device=joint_pos.device)
         cosines, sines = joint_pos.cos(), joint_pos.sin()
         for i, joint in enumerate(self.joints):
             pos = pos + rot @ self._offsets[i].to(dtype)

@@ -36,7 +36,9 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint. Safe on files from strangers: only tensors and plain values are unpickled.
+    """Read a checkpoint, its tensors onto the CPU.
+
+    Safe on files from strangers: only tensors and plain values are unpickled.
 
     Raises:
         CheckpointError: missing, of another kind, damaged or changed.
@@ -56,7 +58,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             "restore it from a copy or start the run anew with resume=false"
         )
     try:
-        state = torch.load(io.BytesIO(payload), weights_only=True)
+        # A checkpoint of a GPU is read on machines without one too.
+        state = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
     except Exception as error:  # torch and pickle raise many kinds for what they do not read
         line = (str(error).splitlines() or [type(error).__name__])[0][:160]
         raise CheckpointError(

@@ -62,6 +62,8 @@ class TrainConfig:
         resume: go on from the run's checkpoint if it has one.
         start_from: checkpoint whose network a new run starts with.
         threads: CPU threads of physics and learning, 0 for all cores.
+        engine: physics, "cpu" or "warp", see docs/engines.md. device: where physics and learning run, "cpu" or "cuda";
+            the cpu engine has no other than "cpu".
         player, task, ppo: see their classes.
     """
 
@@ -76,6 +78,8 @@ class TrainConfig:
     resume: bool = True
     start_from: str | None = None
     threads: int = 0
+    engine: str = "cpu"
+    device: str = "cpu"
     player: PlayerConfig = field(default_factory=PlayerConfig)
     task: StrikeTaskConfig = field(default_factory=StrikeTaskConfig)
     ppo: PpoConfig = field(default_factory=PpoConfig)

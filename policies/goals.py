@@ -47,6 +47,11 @@ class GoalPool:
         rows = {f.name: v[ids] for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
         return replace(self, **rows)
 
+    def to(self, device: torch.device | str) -> GoalPool:
+        """The same goals on a device."""
+        rows = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **rows)
+
 
 def draw_goals(
     player: Player,
@@ -63,7 +68,7 @@ def draw_goals(
         player: its planner and strokes.
         level: launch level.
         count: balls; those the planner lets go give no goal.
-        generator: source of randomness.
+        generator: source of randomness, on the CPU, as are the player and the goals: a seed means the same anywhere.
         start: stance, m. target_x, target_y: ranges of landing targets, m.
 
     Raises:

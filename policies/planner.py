@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -108,6 +109,15 @@ class Planner:
         self.params = params or BallParams()
         self.racket = racket_body()
 
+    def to(self, device: torch.device | str) -> Planner:
+        """The same planner with its constants on a device."""
+        moved = copy(self)
+        moved.strokes = self.strokes.to(device)
+        moved.racket = replace(
+            self.racket, com=self.racket.com.to(device), inertia=self.racket.inertia.to(device)
+        )
+        return moved
+
     def plan(
         self,
         ball_pos: Tensor,
@@ -143,7 +153,7 @@ class Planner:
         local = self._to_stance(path.pos, stance, move=True)
         flow = self._to_stance(path.vel, stance, move=False)
         ease = strokes.centre[:, :3]
-        reach = torch.tensor(config.reach)
+        reach = torch.tensor(config.reach, device=ball_pos.device)
         # Distance from ease, and from the range of each family, (N, K, T).
         away = ((local[:, None] - ease[:, None]) / reach).square().sum(-1)
         beyond = self._beyond(local[:, None], strokes.low[:, None], strokes.high[:, None])
@@ -193,7 +203,7 @@ class Planner:
         strike = solve_racket(
             pos, vel, spin, leaves.vel, self.racket, self.params, wanted, axis, strokes.face.expand(n, -1)
         )
-        which = torch.arange(kinds).expand(n, -1)
+        which = torch.arange(kinds, device=ball_pos.device).expand(n, -1)
         scaled = strokes.scaled(
             which,
             self._to_stance(strike.pos, stance, move=True),

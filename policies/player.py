@@ -11,6 +11,7 @@ out.
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -138,6 +139,15 @@ class Player:
         self.observation_size = (
             6 + 6 + 2 * NUM_JOINTS + 2 * ARM + 3 * 5 + 6 + NUM_JOINTS + strokes.num_strokes
         )
+
+    def to(self, device: torch.device | str) -> Player:
+        """The same player with its constants on a device, for training; play and export are on the CPU."""
+        moved = copy(self)
+        for name, value in vars(self).items():
+            if hasattr(value, "to"):
+                setattr(moved, name, value.to(device))
+        moved.feet = (self.feet[0].to(device), self.feet[1].to(device))
+        return moved
 
     # Memory
 

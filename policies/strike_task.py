@@ -4,6 +4,9 @@ The robot stands in its ready pose; again and again a stroke begins with a goal 
 from launched balls; the reward asks for the racket where, when, as fast and facing as the goal says, and the
 impact with the ball that belongs to the goal is computed at the strike, so that a return counts as a return.
 Balls do not fly and plans do not change under way, which makes a step cost little more than the robot's physics.
+
+Everything lives on the engine's device, a CPU or a GPU. What is random is drawn on the CPU and copied there, so that a
+seed means the same anywhere.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from policies.goals import GoalPool
 from policies.player import MEMORY_SIZE, Player
 from sim.ball import BallState
 from sim.court import in_singles_court, net_height
-from sim.engine import CpuEngine
+from sim.engine import BatchEngine, CpuEngine
 from sim.predict import predict
 from sim.return_task import ready_state, robot_terms
 from sim.stringbed import impact
@@ -96,11 +99,15 @@ class StrikeTask(VecEnv):
     """RSL-RL environment; see the module.
 
     Args:
-        player: planner, strokes and controller around the network.
-        pool: goals to train on.
+        player: planner, strokes and controller around the network; a copy on the engine's device is used.
+        pool: goals to train on, likewise.
         config: see `StrikeTaskConfig`.
         seed: of everything random.
-        threads: physics threads, 0 for all cores.
+        threads: of the default engine, 0 for all cores.
+        engine: physics with the config's number of robots and step; default `CpuEngine`.
+
+    Raises:
+        ValueError: the engine has another number of robots or another step.
     """
 
     def __init__(
@@ -110,34 +117,44 @@ class StrikeTask(VecEnv):
         config: StrikeTaskConfig | None = None,
         seed: int = 0,
         threads: int = 0,
+        engine: BatchEngine | None = None,
     ) -> None:
         self.config = config = config or StrikeTaskConfig()
-        self.player, self.pool = player, pool
-        self.num_envs, self.num_actions, self.device = config.num_envs, NUM_JOINTS, "cpu"
+        if engine is None:
+            engine = CpuEngine(config.num_envs, build_model(timestep=config.timestep), threads)
+        for name, given in (("num_envs", engine.num_envs), ("timestep", engine.timestep)):
+            if given != getattr(config, name):
+                raise ValueError(f"engine with {name} = {given}: the task's is {getattr(config, name)}")
+        self.engine = engine
+        self.num_envs, self.num_actions, self.device = config.num_envs, NUM_JOINTS, engine.device
+        device, n = engine.device, config.num_envs
+        self.player, self.pool = player.to(device), pool.to(device)
         self.max_episode_length = round(config.episode_s / config.control_dt)
-        self.episode_length_buf = torch.zeros(self.num_envs, dtype=torch.long)
+        self.episode_length_buf = torch.zeros(n, dtype=torch.long, device=device)
         self.cfg = {"task": "strike"}
         self.generator = torch.Generator().manual_seed(seed)
-        self.engine = CpuEngine(self.num_envs, build_model(timestep=config.timestep), threads)
         self.substeps = round(config.control_dt / config.timestep)
-        n = self.num_envs
-        self.ready_qpos, _ = ready_state((0.0, 0.0))
-        self.memory = torch.zeros(n, MEMORY_SIZE)
-        self.pause = torch.zeros(n)
-        self.goal = torch.zeros(n, dtype=torch.long)
-        self.previous = torch.zeros(n, NUM_JOINTS)
-        self.kp, self.kd = torch.as_tensor(KP.copy()), torch.as_tensor(KD.copy())
-        self.effort = torch.as_tensor(EFFORT_LIMIT.copy())
-        self.lower, self.upper = torch.as_tensor(LOWER.copy()), torch.as_tensor(UPPER.copy())
-        self.racket_vel = torch.zeros(n, 3)
-        self._strike_s = player.strokes.strike.float() * player.dt
+        self.ready_qpos = ready_state((0.0, 0.0))[0].to(device)
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, device=device)
+
+        self.memory = zeros(n, MEMORY_SIZE)
+        self.pause = zeros(n)
+        self.goal = torch.zeros(n, dtype=torch.long, device=device)
+        self.previous = zeros(n, NUM_JOINTS)
+        self.kp, self.kd, self.effort, self.lower, self.upper = (
+            torch.as_tensor(table.copy(), device=device) for table in (KP, KD, EFFORT_LIMIT, LOWER, UPPER)
+        )
+        self.racket_vel = zeros(n, 3)
+        self._wanted = torch.tensor([5.2, 0.0], device=device)
         self._hit: tuple[Tensor, Tensor, Tensor] | None = None
         self._blank = {
-            "ball_pos": torch.zeros(n, 3), "ball_vel": torch.zeros(n, 3),
-            "ball_valid": torch.zeros(n, 1), "target": torch.zeros(n, 2),
+            "ball_pos": zeros(n, 3), "ball_vel": zeros(n, 3), "ball_valid": zeros(n, 1), "target": zeros(n, 2)
         }  # fmt: skip
-        self._reset(torch.arange(n))
-        self.episode_length_buf = torch.randint(0, self.max_episode_length, (n,), generator=self.generator)
+        self._reset(torch.arange(n, device=device))
+        length = torch.randint(0, self.max_episode_length, (n,), generator=self.generator)
+        self.episode_length_buf = length.to(device)
         self._terms: dict[str, Tensor] = {}
         self._observation = self._look()
 
@@ -196,13 +213,13 @@ class StrikeTask(VecEnv):
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from a `state_dict`, exactly."""
-        self.engine.restore(state["physics"])
+        """Go on from a `state_dict`, exactly (on a GPU nearly). It may lie on another device."""
+        self.engine.restore(state["physics"].to(self.device))
         for name in self._STATE:
-            setattr(self, name, state[name].clone())
-        self._terms = {key: value.clone() for key, value in state["terms"].items()}
-        self.generator.set_state(state["random"])
-        hit = state["hit"]
+            setattr(self, name, state[name].to(self.device, copy=True))
+        self._terms = {key: value.to(self.device, copy=True) for key, value in state["terms"].items()}
+        self.generator.set_state(state["random"].cpu())
+        hit = [value.to(self.device) for value in state["hit"]]
         self._hit = (hit[0], hit[1], hit[2]) if hit else None
 
     _STATE = ("memory", "pause", "goal", "previous", "episode_length_buf", "racket_vel", "_observation")
@@ -210,14 +227,17 @@ class StrikeTask(VecEnv):
     # Inside
 
     def _uniform(self, low: float, high: float, n: int) -> Tensor:
-        return low + (high - low) * torch.rand(n, generator=self.generator)
+        return low + (high - low) * torch.rand(n, generator=self.generator).to(self.device)
+
+    def _normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator).to(self.device)
 
     def _reset(self, ids: Tensor) -> None:
         n, config = len(ids), self.config
         qpos = self.ready_qpos.repeat(n, 1)
-        qpos[:, 7:] += config.joint_noise * torch.randn(n, NUM_JOINTS, generator=self.generator)
-        qvel = torch.zeros(n, 35, dtype=torch.float64)
-        qvel[:, 6:] = config.velocity_noise * torch.randn(n, NUM_JOINTS, generator=self.generator)
+        qpos[:, 7:] += config.joint_noise * self._normal(n, NUM_JOINTS)
+        qvel = qpos.new_zeros(n, 35)
+        qvel[:, 6:] = config.velocity_noise * self._normal(n, NUM_JOINTS)
         self.engine.reset(ids, qpos, qvel)
         self.memory[ids] = 0.0
         self.previous[ids] = 0.0
@@ -227,17 +247,16 @@ class StrikeTask(VecEnv):
     def _push(self) -> None:
         config = self.config
         hit = torch.rand(self.num_envs, generator=self.generator) < config.control_dt / config.push_interval
-        ids = hit.nonzero().squeeze(1)
+        ids = hit.nonzero().squeeze(1).to(self.device)
         if len(ids) and config.push > 0:
-            self.engine.qvel[ids, :2] += config.push * torch.randn(len(ids), 2, generator=self.generator)
+            self.engine.qvel[ids, :2] += config.push * self._normal(len(ids), 2)
 
     def _look(self) -> Tensor:
         """Clock, new strokes, and the observation."""
         noise = self.config.observation_noise
-        shape = (self.num_envs, NUM_JOINTS)
         self._terms = {**robot_terms(self.engine), **self._blank}
-        self._terms["joint_pos"] += noise * torch.randn(shape, generator=self.generator)
-        self._terms["joint_vel"] += 10 * noise * torch.randn(shape, generator=self.generator)
+        self._terms["joint_pos"] += noise * self._normal(self.num_envs, NUM_JOINTS)
+        self._terms["joint_vel"] += 10 * noise * self._normal(self.num_envs, NUM_JOINTS)
         player = self.player
         self.memory = player.plan(self._terms, self.memory, replan=False)
         m = player.unpack(self.memory)
@@ -252,7 +271,7 @@ class StrikeTask(VecEnv):
         return player.observe(self._terms, self.memory)
 
     def _begin(self, ids: Tensor, m: dict[str, Tensor]) -> None:
-        rows = torch.randint(0, len(self.pool), (len(ids),), generator=self.generator)
+        rows = torch.randint(0, len(self.pool), (len(ids),), generator=self.generator).to(self.device)
         self.goal[ids] = rows
         pool, stance = self.pool, m["stance"][ids]
         cos, sin = stance[:, 2].cos(), stance[:, 2].sin()
@@ -373,8 +392,7 @@ class StrikeTask(VecEnv):
         first = flight.bounce_time[:, None] > (index + share[..., 0]) * 0.05
         clears = touch & crosses.any(1) & first[:, 0] & (over[:, 2] > net_height(over[:, 1]) + 0.0335)
         lands = clears & in_singles_court(flight.bounce_pos, "far", margin=0.03)
-        wanted = torch.tensor([5.2, 0.0])
-        miss = torch.linalg.vector_norm(flight.bounce_pos[:, :2] - wanted, dim=1)
+        miss = torch.linalg.vector_norm(flight.bounce_pos[:, :2] - self._wanted, dim=1)
         reward += w.touch * touch + w.net * clears + w.land * lands
         reward += w.target * touch * torch.exp(-((miss / 6.0) ** 2))
         log = {

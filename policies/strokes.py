@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +82,11 @@ class StrokeSet:
     def num_strokes(self) -> int:
         return len(self.names)
 
+    def to(self, device: torch.device | str) -> StrokeSet:
+        """The same families on a device."""
+        tables = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **{name: table.to(device) for name, table in tables.items()})
+
     def scaled(self, stroke: Tensor, pos: Tensor, vel: Tensor, normal: Tensor) -> Tensor:
         """Goals (…, 3) each in units of the families `stroke` (…): (…, GOAL_SIZE)."""
         goal = torch.cat((pos, vel, normal[..., 1:]), dim=-1)
@@ -97,7 +102,7 @@ class StrokeSet:
 def features(scaled: Tensor) -> Tensor:
     """Polynomial features (…, FEATURES) of scaled goals (…, GOAL_SIZE)."""
     one = torch.ones_like(scaled[..., :1])
-    rows, columns = torch.triu_indices(GOAL_SIZE, GOAL_SIZE)
+    rows, columns = torch.triu_indices(GOAL_SIZE, GOAL_SIZE, device=scaled.device)
     return torch.cat((one, scaled, scaled[..., rows] * scaled[..., columns]), dim=-1)
 
 

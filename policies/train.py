@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from humanoid.app import run_app
 from humanoid.files import atomic_write
+from humanoid.model import build_model
 from humanoid.motion import MotionError
 from policies.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from policies.config import ConfigError, PpoConfig, TrainConfig, plain, typed
@@ -25,6 +26,7 @@ from policies.goals import GoalError, draw_goals
 from policies.player import Player
 from policies.strike_task import StrikeTask
 from policies.strokes import load_strokes
+from sim.engine import BatchEngine, make_engine
 
 
 class _Stop(Exception):
@@ -46,7 +48,7 @@ class Trainer:
 
     Raises:
         CheckpointError: the checkpoint to resume or start from cannot be used.
-        ConfigError: the folder belongs to a run with another configuration.
+        ConfigError: the folder belongs to a run with another configuration, or there is no such engine or device.
         GoalError: no ball comes within reach of the strokes.
     """
 
@@ -58,12 +60,15 @@ class Trainer:
         if state is not None:
             self._check_same(state.get("config"))
         torch.manual_seed(config.seed)
+        engine = _engine(config)
         # Half the cores for learning: threads that wait for one another on a busy core cost more than they bring.
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // 2))
         self.player = Player(load_strokes(config.player.strokes), config.player, config.task.control_dt)
         pool = draw_goals(self.player, config.level, config.goals, torch.Generator().manual_seed(config.seed))
-        self.env = StrikeTask(self.player, pool, config.task, config.seed, config.threads)
-        self.runner = _Runner(self.env, runner_config(config.ppo), str(self.folder), device="cpu")
+        self.env = StrikeTask(self.player, pool, config.task, config.seed, engine=engine)
+        self.runner = _Runner(
+            self.env, runner_config(config.ppo), str(self.folder), device=str(engine.device)
+        )
         self.samples = 0
         self.wall_s = 0.0
         if state is not None:
@@ -154,6 +159,10 @@ class Trainer:
             raise KeyboardInterrupt
 
     @property
+    def _on_gpu(self) -> bool:
+        return self.env.engine.device.type == "cuda"
+
+    @property
     def _batch(self) -> int:
         return self.config.ppo.steps * self.config.task.num_envs
 
@@ -166,6 +175,7 @@ class Trainer:
                 "learner": self.runner.alg.save(),
                 "task": self.env.state_dict(),
                 "torch_rng": torch.get_rng_state(),
+                "device_rng": torch.cuda.get_rng_state(self.env.device) if self._on_gpu else None,
                 "iteration": self.runner.current_learning_iteration,
                 "samples": self.samples,
                 "wall_s": self.wall_s,
@@ -177,6 +187,8 @@ class Trainer:
             self.runner.alg.load(state["learner"], None, True)
             self.env.load_state_dict(state["task"])
             torch.set_rng_state(state["torch_rng"])
+            if self._on_gpu:
+                torch.cuda.set_rng_state(state["device_rng"], self.env.device)
             self.runner.current_learning_iteration = state["iteration"]
             self.samples, self.wall_s = state["samples"], state["wall_s"]
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
@@ -202,6 +214,8 @@ class Trainer:
                 f"{self.checkpoint}: holds no run's configuration; give the run another name="
             )
         new = plain(self.config)
+        # A run from before a key was known had its default.
+        old = {**plain(TrainConfig()), **old}
         free = {"iterations", "minutes", "checkpoint_minutes", "resume", "threads", "output", "start_from"}
         for key in new:
             if key not in free and new[key] != old.get(key):
@@ -249,6 +263,14 @@ class Trainer:
 def _line(error: BaseException) -> str:
     """An error's last line, which is where torch names the parameter, not too long."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:160]
+
+
+def _engine(config: TrainConfig) -> BatchEngine:
+    model = build_model(timestep=config.task.timestep)
+    try:
+        return make_engine(config.engine, config.task.num_envs, model, config.device, config.threads)
+    except (ImportError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"config keys 'engine' and 'device': {_line(error)}") from None
 
 
 def runner_config(ppo: PpoConfig) -> dict[str, Any]:

@@ -216,6 +216,40 @@ class CpuEngine:
         return torch.from_numpy(own.copy())
 
 
+ENGINES = ("cpu", "warp")
+
+
+def make_engine(
+    kind: str,
+    num_envs: int,
+    model: mujoco.MjModel | None = None,
+    device: str | torch.device | None = None,
+    threads: int = 0,
+) -> BatchEngine:
+    """An engine by name.
+
+    Args:
+        kind: one of `ENGINES`.
+        num_envs: robots.
+        model: see `CpuEngine`.
+        device: of "warp": "cuda", "cpu", default a GPU if there is one. "cpu" has no other than that.
+        threads: of "cpu", 0 for all cores.
+
+    Raises:
+        ImportError: the engine is not installed; names the extra.
+        ValueError: no such engine, or it has no such device here.
+    """
+    if kind == "warp":
+        from sim.warp_engine import WarpEngine
+
+        return WarpEngine(num_envs, model, device)
+    if kind != "cpu":
+        raise ValueError(f"engine {kind!r}: choose one of {', '.join(ENGINES)}")
+    if device is not None and torch.device(device).type != "cpu":
+        raise ValueError(f'device {device}: the cpu engine has none but "cpu"; on a GPU runs the warp engine')
+    return CpuEngine(num_envs, model, threads)
+
+
 def check_states(ids: Tensor, qpos: Tensor, qvel: Tensor) -> None:
     """Refuse states (n, 36), (n, 35) of robots `ids` that are not finite.
 

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import mujoco
 import torch
 
+from humanoid.joints import NUM_JOINTS
 from humanoid.model import build_model
 from sim.ball_sim import BallSim
-from sim.engine import BatchEngine, CpuEngine, Engine
+from sim.engine import ENGINES, CpuEngine, Engine, make_engine
 from sim.launcher import Launcher
 from sim.return_episodes import RECYCLE, ReturnEpisodes
-from sim.return_task import ReturnConfig, ready_state
+from sim.return_task import ReturnConfig, ReturnTask, ready_state
 
 PLACE_EVERY = 10
 """Control steps after which robots are put back to their ready pose, so that both sides keep standing."""
@@ -139,40 +140,14 @@ class _Clock:
         return timed
 
 
-ENGINES = ("cpu", "warp")
-
-
-def make_engine(kind: str, num_envs: int, device: str | None = None, threads: int = 0) -> BatchEngine:
-    """An engine of robots at the task's physics step.
-
-    Args:
-        kind: one of `ENGINES`.
-        num_envs: robots.
-        device: of "warp": "cuda", "cpu", default a GPU if there is one.
-        threads: of "cpu", 0 for all cores.
-
-    Raises:
-        ImportError: the engine is not installed; names the extra.
-        ValueError: no such engine or device.
-    """
-    model = build_model(timestep=ReturnConfig().timestep)
-    if kind == "cpu":
-        return CpuEngine(num_envs, model, threads)
-    if kind == "warp":
-        from sim.warp_engine import WarpEngine
-
-        return WarpEngine(num_envs, model, device)
-    raise ValueError(f"engine {kind!r}: choose one of {', '.join(ENGINES)}")
-
-
 def benchmark_engine(
     num_envs: int = 512, steps: int = 40, threads: int = 0, kind: str = "cpu", device: str | None = None
 ) -> float:
     """Physics steps of one robot a second: `Engine.advance` of all robots, standing, four steps a call.
 
-    Compiling kernels and recording graphs come before the clock starts. Arguments as in `make_engine`.
+    Compiling kernels and recording graphs come before the clock starts. Arguments as in `sim.engine.make_engine`.
     """
-    engine = make_engine(kind, num_envs, device, threads)
+    engine = make_engine(kind, num_envs, build_model(timestep=ReturnConfig().timestep), device, threads)
     qpos, qvel = (part.to(engine.device) for part in ready_state((0.0, 0.0)))
     everyone = torch.arange(num_envs, device=engine.device)
     engine.reset(everyone, qpos.expand(num_envs, -1), qvel.expand(num_envs, -1))
@@ -183,6 +158,48 @@ def benchmark_engine(
         engine.advance(4)
     _wait(engine)
     return num_envs * 4 * (steps // 4) / (time.perf_counter() - begin)
+
+
+def benchmark_return(
+    num_envs: int = 512,
+    steps: int = 40,
+    threads: int = 0,
+    kind: str = "cpu",
+    device: str | None = None,
+    warm_up: int = 280,
+) -> float:
+    """Physics steps of one robot a second with balls in play: `ReturnTask` as a player meets it.
+
+    Robots stand; balls are launched, fly, bounce and are sensed, in every phase of their flight; what drawing launches
+    costs is left out. Arguments as in `sim.engine.make_engine`.
+
+    Args:
+        steps: physics steps clocked, four a control step.
+        warm_up: control steps of the balls alone before; a ball takes 150 to the robot.
+    """
+    protocol = ReturnConfig(balls_per_episode=1 << 30)
+    model = build_model(timestep=protocol.timestep, friction=protocol.friction)
+    engine = make_engine(kind, num_envs, model, device, threads)
+    physics = _Clock(engine, time.perf_counter)
+    task = ReturnTask(num_envs, protocol, engine=engine, pool=min(2048, 8 * num_envs), recycle=1 << 30)
+    everyone = torch.arange(num_envs, device=task.device)
+    task.clock.copy_(everyone * round(protocol.ball_interval / protocol.control_dt) // num_envs)
+    targets = task.ready_qpos[7:].expand(num_envs, NUM_JOINTS)
+    physics.running = False
+    for _ in range(warm_up):
+        task.step(targets)
+    physics.running = True
+    rounds = max(steps // task.substeps, 1)
+    begin = 0.0
+    for step in range(-2, rounds):
+        if step == 0:
+            task.place(everyone)
+            _wait(engine)
+            begin = time.perf_counter()
+        task.step(targets)
+        task.observation()
+    _wait(engine)
+    return num_envs * task.substeps * rounds / (time.perf_counter() - begin)
 
 
 def benchmark_warp(num_envs: int = 1024, steps: int = 40) -> dict[str, float | str] | None:
@@ -250,8 +267,8 @@ def benchmark_ball_vs_mujoco(batch: int = 1024, seconds: float = 0.25) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Clock one engine at several batch sizes; prints a table, or JSON with ``--json``."""
-    parser = argparse.ArgumentParser(description="Physics steps of one robot a second.")
+    """Clock one engine at several batch sizes, alone and with balls; prints a table, or JSON with ``--json``."""
+    parser = argparse.ArgumentParser(description="Physics steps of one robot a second, alone and with balls.")
     parser.add_argument("--engine", choices=ENGINES, default="cpu")
     parser.add_argument("--num-envs", type=int, nargs="+", default=[256, 1024, 4096], help="batch sizes")
     parser.add_argument("--steps", type=int, default=200, help="physics steps clocked, a multiple of four")
@@ -264,13 +281,18 @@ def main(arguments: list[str] | None = None) -> int:
     rows = []
     for num_envs in options.num_envs:
         try:
-            speed = benchmark_engine(num_envs, options.steps, options.threads, options.engine, options.device)
+            sizes = num_envs, options.steps, options.threads, options.engine, options.device
+            bare, balls = benchmark_engine(*sizes), benchmark_return(*sizes)
         except (ImportError, ValueError) as error:
             print(error, file=sys.stderr)
             return 1
-        rows.append({"engine": options.engine, "num_envs": num_envs, "steps_per_s": round(speed)})
+        speeds = {"steps_per_s": round(bare), "with_balls_per_s": round(balls)}
+        rows.append({"engine": options.engine, "num_envs": num_envs, **speeds})
         if not options.json:
-            print(f"{options.engine:>6} {num_envs:>8} robots {speed:>14,.0f} steps/s", flush=True)
+            print(
+                f"{options.engine:>6} {num_envs:>8} robots {bare:>14,.0f} steps/s, with balls {balls:>14,.0f}",
+                flush=True,
+            )
     if options.json:
         print(json.dumps(rows, indent=2))
     return 0

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from humanoid.joints import NUM_JOINTS
+from humanoid.model import build_model
 from policies.strike_task import RewardConfig, StrikeTask, StrikeTaskConfig
+from sim.engine import CpuEngine
 
 QUIET = StrikeTaskConfig(
     num_envs=4, pause=(0.0, 0.0), joint_noise=0.0, velocity_noise=0.0, push=0.0, observation_noise=0.0
@@ -169,6 +171,45 @@ def test_a_task_goes_on_exactly_from_its_state(player, pool):
     assert torch.equal(a[0], b[0])
     assert torch.equal(a[1], b[1])
     assert torch.equal(first.get_observations()["policy"], second.get_observations()["policy"])
+
+
+def test_a_task_is_the_same_on_another_device(player, pool, elsewhere):
+    """See tests/conftest.py: nothing may mix with the CPU, through strikes, falls, pushes and a restart."""
+    config = replace(StrikeTaskConfig(num_envs=4), push_interval=0.1, push=0.02, pause=(0.0, 0.1))
+    runs = []
+    for engine in (CpuEngine(4, threads=1), elsewhere(CpuEngine(4, threads=1))):
+        task = StrikeTask(player, pool, config, 0, engine=engine)
+        device, touched, rows = task.device, 0.0, []
+        task.episode_length_buf.zero_()
+        for step in range(70):
+            if step == 60:
+                task.engine.qpos[0, 2] = 0.3
+            _, reward, done, extras = task.step(torch.zeros(4, NUM_JOINTS, device=device))
+            touched += float(extras["log"].get("/strike/touch", 0.0))
+            rows.append(torch.cat((reward, done, task._observation.flatten())).cpu())
+            if step == 40:
+                state = on_cpu(task.state_dict())
+                task = StrikeTask(player, pool, config, 9, engine=task.engine)
+                task.load_state_dict(state)
+        assert touched > 0
+        assert task._observation.device == device
+        runs.append(torch.stack(rows))
+    assert torch.equal(*runs)
+    assert runs[0][:, 4:8].any(), "a robot fell"
+
+
+def on_cpu(value):
+    if isinstance(value, dict):
+        return {key: on_cpu(part) for key, part in value.items()}
+    return [on_cpu(part) for part in value] if isinstance(value, list) else value.cpu()
+
+
+@pytest.mark.parametrize(
+    "other", [CpuEngine(3, threads=1), CpuEngine(4, build_model(timestep=0.002), threads=1)]
+)
+def test_an_engine_that_does_not_fit_is_refused(player, pool, other):
+    with pytest.raises(ValueError, match=r"engine with (num_envs = 3|timestep = 0.002): the task's is"):
+        StrikeTask(player, pool, QUIET, engine=other)
 
 
 def test_the_same_seed_gives_the_same_task(player, pool):

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from policies import train
-from policies.checkpoint import CheckpointError, load_checkpoint
+from policies.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from policies.config import ConfigError, PpoConfig, TrainConfig, typed
 from policies.strike_task import StrikeTaskConfig
 from policies.train import Trainer
@@ -53,6 +53,42 @@ def test_two_and_two_updates_are_four(config):
     assert straight.keys() == parted.keys()
     for name, value in straight.items():
         assert torch.equal(value, parted[name]), name
+
+
+def test_two_and_two_updates_are_four_on_the_warp_engine_too(config):
+    pytest.importorskip("mujoco_warp", reason="MuJoCo Warp is not installed: pip install -e '.[gpu]'")
+    config = replace(config, engine="warp", iterations=2)
+    straight = trained(replace(config, name="straight"))
+    assert type(straight.env.engine).__name__ == "WarpEngine"
+    trained(replace(config, iterations=1))
+    parted = weights(trained(config))
+    for name, value in weights(straight).items():
+        assert value.isfinite().all()
+        assert torch.equal(value, parted[name]), name
+
+
+def test_a_run_from_before_a_key_goes_on_with_its_default(config):
+    """Keys are added; what was trained without them had their defaults."""
+    trained(replace(config, iterations=1))
+    path = Trainer(config).checkpoint
+    state = load_checkpoint(path)
+    del state["config"]["engine"], state["config"]["device"]
+    save_checkpoint(path, state)
+    assert Trainer(config).samples == 32
+    with pytest.raises(ConfigError, match="another 'engine'"):
+        Trainer(replace(config, engine="warp"))
+
+
+def test_the_gpu_experiment_asks_for_warp_on_a_gpu(tmp_path, monkeypatch, capsys):
+    """Where there is none, one line says so."""
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    monkeypatch.setattr(sys, "argv", ["rally-train", f"output={tmp_path}", *KEYS, "experiment=strike_gpu"])
+    with pytest.raises(SystemExit) as stopped:
+        train.main()
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert "no CUDA device here" in message or "humanoid-rally[gpu]" in message
 
 
 def test_another_seed_gives_another_policy(config):
@@ -171,6 +207,9 @@ def test_a_killed_run_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
         ("start_from=none.pt", "none.pt: no such checkpoint; train one with rally-train"),
         ("player.strokes=[serve_99]", "serve_99.npz: no such strokes; this folder has: forehand, backhand"),
         ("level=moon", "moon"),
+        ("engine=warped", "config keys 'engine' and 'device': engine 'warped': choose one of cpu, warp"),
+        ("device=cuda", 'the cpu engine has none but "cpu"; on a GPU runs the warp engine'),
+        ("device=abacus", "config keys 'engine' and 'device': "),
     ],
 )
 def test_users_mistakes_are_named(tmp_path, monkeypatch, capsys, argument, message):

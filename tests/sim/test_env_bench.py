@@ -12,7 +12,7 @@ def test_speeds_are_printed_for_each_batch_size(capsys):
     assert main(["--num-envs", "2", "8", "--steps", "8", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [(row["engine"], row["num_envs"]) for row in rows] == [("cpu", 2), ("cpu", 8)]
-    assert all(row["steps_per_s"] > 0 for row in rows)
+    assert all(row["steps_per_s"] > 0 and row["with_balls_per_s"] > 0 for row in rows)
 
 
 def test_warp_is_clocked_where_it_is_installed():
