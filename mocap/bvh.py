@@ -15,7 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from mocap.clip import Clip, ClipDataError, ClipFormatError, clip_name, decode_text, make_clip, read_bytes
+from mocap.clip import (
+    Clip,
+    ClipDataError,
+    ClipFormatError,
+    check_size,
+    clip_name,
+    decode_text,
+    make_clip,
+    read_bytes,
+)
 from mocap.rate import check_fps, rate_from_frame_time
 from mocap.rotations import Array, axis_matrix, quat_from_matrix
 from mocap.table import MAX_ABS, number, parse_table
@@ -79,6 +88,7 @@ def parse_bvh(
         provenance["note"] = "; ".join(notes)
     if nan_frames:
         provenance["nan_frames"] = nan_frames
+    check_size(len(values), len(joints), source)
     rotations, translations = _to_arrays(values, joints)
     return make_clip(
         name or Path(source).stem,

@@ -139,6 +139,8 @@ class Clip:
 
 # Larger than any capture file met; what is read stays a small multiple of it.
 MAX_BYTES = 256 * 2**20
+# Joints times frames: three hours of 25 joints at 100 Hz; 1.7 GB as a clip.
+MAX_SAMPLES = 30_000_000
 
 
 def read_bytes(path: Path) -> bytes:
@@ -158,6 +160,18 @@ def read_bytes(path: Path) -> bytes:
         raise ClipFormatError(
             f"{path}: cannot be read ({e.strerror or e}); check the path and its permissions"
         ) from None
+
+
+def check_size(frames: int, joints: int, source: str) -> None:
+    """Refuse, before memory is taken for it, a clip larger than any that is met.
+
+    Raises:
+        ClipDataError: more than `MAX_SAMPLES` joints times frames.
+    """
+    if frames * joints > MAX_SAMPLES:
+        raise ClipDataError(
+            f"{source}: {frames} frames of {joints} joints are more than the {MAX_SAMPLES} samples accepted; split it"
+        )
 
 
 def decode_text(data: bytes, source: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from humanoid.joints import JOINT_NAMES, JOINTS, NUM_JOINTS, PELVIS
 from humanoid.model import FOOT_CORNERS, SOLE_HEIGHT
 from humanoid.motion import RobotMotion
-from mocap.clip import Clip, SkeletonError, make_clip
+from mocap.clip import Clip, SkeletonError, check_size, make_clip
 from mocap.contacts import find_footing
 from mocap.rotations import Array
 from mocap.skeleton import to_body
@@ -76,6 +76,7 @@ def robot_clip(
         ClipDataError: not finite, no frames, no usable rate.
     """
     frames = len(root_pos)
+    check_size(frames, len(NAMES), str(provenance.get("file", name)))
     rotations = np.zeros((frames, len(NAMES), 4))
     rotations[..., 0] = 1.0
     rotations[:, 0] = root_quat

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mocap.asf_amc import read_amc
 from mocap.bvh import read_bvh
 from mocap.clip import Clip, ClipFormatError
 from mocap.g1_csv import looks_like_csv, read_g1_csv
@@ -59,6 +60,12 @@ FORMATS: tuple[Format, ...] = (
         (".bvh",),
         lambda path, head: _text_head(head)[:9].upper() == "HIERARCHY",
         lambda path, o, nan: read_bvh(path, fps=o.fps, nan=nan),
+    ),
+    Format(
+        "ASF/AMC",
+        (".amc",),
+        lambda path, head: _text_head(head).startswith(("#!OML", ":FULLY", ":fully", ":DEGREES")),
+        lambda path, o, nan: read_amc(path, o, nan=nan),
     ),
     Format(
         "G1 joints, CSV",

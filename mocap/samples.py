@@ -1,0 +1,66 @@
+"""Made-up files of every format, for the tests, the fuzzer and whoever wants to try a reader."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mocap.asf import fixed_axes
+from mocap.clip import Clip
+from mocap.rotations import matrix_from_quat
+
+NAMES = {
+    "Hips": "root", "Chest": "thorax", "Neck": "lowerneck", "Head": "head", "LeftShoulder": "lhumerus",
+    "LeftElbow": "lradius", "LeftWrist": "lwrist", "LeftWrist_end": "lfingers", "RightShoulder": "rhumerus",
+    "RightElbow": "rradius", "RightWrist": "rwrist", "RightWrist_end": "rfingers", "LeftHip": "lfemur",
+    "LeftKnee": "ltibia", "LeftAnkle": "lfoot", "LeftAnkle_end": "ltoes", "RightHip": "rfemur",
+    "RightKnee": "rtibia", "RightAnkle": "rfoot", "RightAnkle_end": "rtoes",
+}  # fmt: skip
+
+
+def to_acclaim(clip: Clip, scale: float = 1.0) -> tuple[str, str]:
+    """A clip as ASF and AMC text, in CMU's names where it has the made-up player's.
+
+    Every joint is two bones, one that reaches it and one that turns; each has another axis.
+
+    Args:
+        clip: a clip with position channels at the root only; end sites do not turn.
+        scale: factor on lengths.
+    """
+    names = [NAMES.get(n, n.lower()) for n in clip.joint_names]
+    axes = {n: np.array([10.0 * i, -7.0 * i, 3.0 * i]) for i, n in enumerate(names) if i}
+    out = [":version 1.10", ":units", "  length 0.45", "  angle deg", ":root", "  order TX TY TZ RX RY RZ",
+           "  axis XYZ", "  position 0 0 0", "  orientation 0 0 0", ":bonedata"]  # fmt: skip
+    links = []
+    for j, name in enumerate(names[1:], 1):
+        offset = clip.offsets[j] * scale
+        length = float(np.linalg.norm(offset))
+        direction = offset / length if length else np.array([0.0, 1.0, 0.0])
+        turns = not clip.joint_names[j].endswith("_end")
+        out += _bone(f"{name}_to", direction, length, np.zeros(3), False)
+        out += _bone(name, np.array([0.0, 1.0, 0.0]), 0.0, axes[name], turns)
+        links += [f"{names[clip.parents[j]]} {name}_to", f"{name}_to {name}"]
+    # CMU's skeletons have a joint at the waist.
+    out += _bone("lowerback", np.array([0.0, 1.0, 0.0]), 5.0 * scale, np.zeros(3), False)
+    out += [":hierarchy", "begin", "root lowerback", *links, "end"]
+    local = matrix_from_quat(clip.rotations)
+    frames = [":FULLY-SPECIFIED", ":DEGREES"]
+    for t in range(clip.frames):
+        place = clip.translations[t, 0] * scale
+        frames += [str(t + 1), "root " + " ".join(f"{v:.7f}" for v in [*place, *_angles(local[t, 0])])]
+        for j, name in enumerate(names):
+            if j and not clip.joint_names[j].endswith("_end"):
+                c = fixed_axes("XYZ", np.deg2rad(axes[name]))
+                frames.append(f"{name} " + " ".join(f"{v:.7f}" for v in _angles(c.T @ local[t, j] @ c)))
+    return "\n".join(out) + "\n", "\n".join(frames) + "\n"
+
+
+def _bone(name: str, direction: np.ndarray, length: float, axis: np.ndarray, turns: bool) -> list[str]:
+    lines = ["begin", f"  name {name}", "  direction " + " ".join(f"{v:.9f}" for v in direction)]
+    lines += [f"  length {length:.9f}", "  axis " + " ".join(f"{v:g}" for v in axis) + " XYZ"]
+    return [*lines, *(["  dof rx ry rz"] if turns else []), "end"]
+
+
+def _angles(r: np.ndarray) -> list[float]:
+    """Degrees x, y, z with R = R_z R_y R_x."""
+    y = -np.arcsin(np.clip(r[2, 0], -1.0, 1.0))
+    return list(np.rad2deg([np.arctan2(r[2, 1], r[2, 2]), y, np.arctan2(r[1, 0], r[0, 0])]))
