@@ -30,9 +30,9 @@ from mocap.report_page import Card, clip_page, jpeg, page_name, set_page
 from mocap.robot import RobotModel, default_robot
 from mocap.robot_camera import NoPictures, RobotCamera
 from mocap.rotations import matrix_from_quat
-from mocap.strip import ENDING, WORST, Strip, choose_moments, robot_points
+from mocap.strip import ENDING, Strip, choose_moments, robot_points
 
-TILE = (132, 176)
+TILE = (144, 176)
 """Width and height of one figure [pixels]."""
 
 
@@ -179,10 +179,7 @@ def make_card(
     else:
         names, points = robot_points(robot, motion, rows)
         drawn = stick_strip(names, points, motion.root_pos[rows, :2], azimuth, *TILE)
-    captions = [
-        f"{label + ', ' if label else ''}{t:.2f} s" if label != WORST else f"{label}, {t:.2f} s"
-        for t, label in zip(times, labels, strict=True)
-    ]
+    captions = [f"{label + ', ' if label else ''}{t:.2f} s" for t, label in zip(times, labels, strict=True)]
     graphs = clip_graphs(robot, motion) if with_graphs else ()
     return Card(record, human, drawn, captions, motion.provenance, graphs)
 

@@ -138,10 +138,10 @@ def histogram(metric: Metric, records: Sequence[Record], width: int = 250, heigh
     if not len(values):
         return ""
     target = None if metric.target is None else metric.target * metric.scale
-    low, high = (0.0, float(values.max())) if not metric.higher else (float(values.min()), 1.0)
+    ends = [0.0, *values] if not metric.higher else [1.0, *values]
     if target is not None:
-        low, high = min(low, target - (high - target) * 0.2), max(high, 1.25 * target if target else 1.0)
-        low = low if metric.higher else 0.0
+        ends.append(1.25 * target if not metric.higher else target - 0.25 * (1.0 - target))
+    low, high = min(ends), max(ends)
     bins = 25
     edges = np.linspace(low, max(high, low + 1e-9), bins + 1)
     counts = np.histogram(values, edges)[0]
@@ -152,7 +152,9 @@ def histogram(metric: Metric, records: Sequence[Record], width: int = 250, heigh
     for i, (count, size) in enumerate(zip(counts, tall, strict=True)):
         if count:
             middle = 0.5 * (edges[i] + edges[i + 1])
-            bad = target is not None and (middle < target if metric.higher else middle > target)
+            bad = target is not None and (
+                middle < target if metric.higher else middle > max(target, edges[1])
+            )
             parts.append(
                 f'<rect x="{left + i * wide:.1f}" y="{floor - max(size, 2):.1f}" width="{wide - 1:.1f}" '
                 f'height="{max(size, 2):.1f}" fill="{"#e03131" if bad else "#4c7fb3"}">'
@@ -263,7 +265,7 @@ def graph(
         places = np.linspace(0, width, len(peaks))
         line = "L".join(f"{a:.0f} {b:.1f}" for a, b in zip(places, y(peaks), strict=True))
         parts.append(f'<path d="M{line}" stroke="{colour}" fill="none"/>')
-        parts.append(f'<text x="{4 + 190 * number}" y="11" fill="{colour}">{html.escape(label)}</text>')
+        parts.append(f'<text x="{4 + 190 * number}" y="11" style="fill:{colour}">{html.escape(label)}</text>')
     parts.append(f'<text x="{width - 4}" y="11" text-anchor="end">up to {top:.3g} {unit}</text>')
     parts.append(f'<text x="{width - 4}" y="{height - 3}" text-anchor="end">{duration:.1f} s</text>')
     return "".join(parts) + "</svg>"

@@ -228,12 +228,13 @@ def _targets(good: Sequence[Record]) -> str:
         mean = weighted_mean(m, good)
         known = [(v, r) for r in good if (v := m.value(r)) is not None]
         worst, record = (min if m.higher else max)(known, key=lambda pair: pair[0])
+        where = record["clip"] if worst else "–"
         met = m.excess(mean) <= 1.0
         mark = "" if m.target is None else ("<td class=good>met</td>" if met else "<td class=bad>missed</td>")
         beyond = sum(m.excess(v) > 1.0 for v, _ in known)
         rows.append(
             f"<tr><td>{m.label}</td><td>{m.text(mean)}</td><td>{_target(m)}</td>{mark}<td>{beyond}</td>"
-            f"<td>{m.text(worst)}</td><td>{_text(record['clip'])}</td><td>{_text(m.about)}</td></tr>"
+            f"<td>{m.text(worst)}</td><td>{_text(where)}</td><td class=reason>{_text(m.about)}</td></tr>"
         )
     return (
         "<h2>The set against its targets</h2><div class=wide><table><thead><tr><th>figure<th>all frames<th>target"
@@ -255,7 +256,7 @@ def _groups(good: Sequence[Record]) -> str:
         seconds = sum(map(motion_seconds, members))
         strokes = sum(len(r.get("strokes") or []) for r in members)
         rows.append(
-            f"<tr><td>{_text(name)}</td><td>{len(members)}</td><td>{seconds / 60:.0f} min</td><td>{letters}</td>"
+            f"<tr><td>{_text(name)}</td><td>{len(members)}</td><td>{seconds / 60:.1f} min</td><td>{letters}</td>"
             f"<td>{strokes}</td>{cells}</tr>"
         )
     return (
@@ -303,7 +304,7 @@ def _legend() -> str:
     return (
         f"<p class=legend>Timelines: strokes above, footwork below; strikes are black lines. {items}<br>Strips: the "
         "human above (left limbs blue, right orange), the robot below at the same moments, from the front, "
-        "a little from its right.</p>"
+        "a little from its right; in red the moment at which their limbs differ most.</p>"
     )
 
 

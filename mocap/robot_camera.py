@@ -18,9 +18,9 @@ from humanoid.visuals import GROUP, decorate
 
 FOVY_DEG = 14.0
 """Narrow: from afar the picture is nearly the parallel projection of the human's figure beside it."""
-REACH_M = 1.9
+REACH_M = 2.15
 """Height of the world that fills the picture."""
-LOOK_Z_M = 0.74
+LOOK_Z_M = 0.86
 ELEVATION_DEG = -8.0
 FLOOR_HALF_M = 3.0
 _BACKENDS = {"egl": "mujoco.egl", "osmesa": "mujoco.osmesa", "glfw": "mujoco.glfw"}
@@ -40,7 +40,7 @@ class RobotCamera:
         NoPictures: no OpenGL, or no OpenCV to encode with.
     """
 
-    def __init__(self, width: int = 132, height: int = 176) -> None:
+    def __init__(self, width: int = 144, height: int = 176) -> None:
         self.width, self.height = width, height
         try:
             self._cv2: Any = import_module("cv2")

@@ -21,7 +21,8 @@ FORMAT = "motion-strip/1"
 ENDING = ".strip.json"
 MOMENTS = 7
 """Pictures spread over a clip; one more shows its worst moment."""
-WORST = "worst direction"
+WORST = "worst"
+"""Label of the moment at which the limbs point least like the human's."""
 
 BONES: tuple[tuple[str, str], ...] = (
     ("pelvis", "spine"),
