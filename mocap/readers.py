@@ -14,6 +14,7 @@ from mocap.clip import Clip, ClipFormatError
 from mocap.g1_csv import looks_like_csv, read_g1_csv
 from mocap.g1_npz import looks_like_npz, read_g1_npz
 from mocap.overrides import Overrides, overrides_for
+from mocap.smpl import looks_like_smpl, read_smpl
 
 HEAD_BYTES = 4096
 
@@ -72,6 +73,13 @@ FORMATS: tuple[Format, ...] = (
         (".csv",),
         lambda path, head: b"\0" not in head and looks_like_csv(_text_head(head)),
         lambda path, o, nan: read_g1_csv(path, o),
+        every=False,
+    ),
+    Format(
+        "SMPL parameters",
+        (".npz",),
+        lambda path, head: looks_like_smpl(_arrays(path, head)),
+        lambda path, o, nan: read_smpl(path, o, nan=nan),
         every=False,
     ),
     Format(

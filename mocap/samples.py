@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 
 from mocap.asf import fixed_axes
 from mocap.clip import Clip
-from mocap.rotations import matrix_from_quat
+from mocap.rotations import axis_angle_from_matrix, matrix_from_quat
+from mocap.smpl import JOINTS
 
 NAMES = {
     "Hips": "root", "Chest": "thorax", "Neck": "lowerneck", "Head": "head", "LeftShoulder": "lhumerus",
@@ -64,3 +67,30 @@ def _angles(r: np.ndarray) -> list[float]:
     """Degrees x, y, z with R = R_z R_y R_x."""
     y = -np.arcsin(np.clip(r[2, 0], -1.0, 1.0))
     return list(np.rad2deg([np.arctan2(r[2, 1], r[2, 2]), y, np.arctan2(r[1, 0], r[0, 0])]))
+
+
+def to_smpl(clip: Clip, *, width: int = 156, rate_key: str = "mocap_framerate") -> bytes:
+    """The made-up player (`mocap.benchmark.synthetic_clip`) as an npz of SMPL parameters like AMASS's, z up.
+
+    The player's rest pose is SMPL's (T-pose, y up, facing z), so rotations go over joint by joint.
+
+    Args:
+        clip: a clip on that skeleton, in centimetres.
+        width: values a frame of `poses`: 66, 72, 156 (SMPL-H) or 165 (SMPL-X).
+        rate_key: name of the rate.
+    """
+    same = {
+        "pelvis": "Hips", "spine1": "Chest", "neck": "Neck", "head": "Head",
+        **{f"{s.lower()}_{p.lower()}": f"{s}{p}" for s in ("Left", "Right")
+           for p in ("Hip", "Knee", "Ankle", "Shoulder", "Elbow", "Wrist")},
+    }  # fmt: skip
+    turn = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    poses = np.zeros((clip.frames, width))
+    for n, (joint, _) in enumerate(JOINTS):
+        if joint in same:
+            r = matrix_from_quat(clip.rotations[:, clip.joint_names.index(same[joint])])
+            poses[:, 3 * n : 3 * n + 3] = axis_angle_from_matrix(turn @ r if n == 0 else r)
+    out = io.BytesIO()
+    arrays = {"trans": 0.01 * clip.translations[:, 0] @ turn.T, "betas": np.zeros(16), rate_key: clip.fps}
+    np.savez(out, poses=poses, gender="neutral", **arrays)
+    return out.getvalue()
