@@ -52,7 +52,10 @@ def execute(config: DictConfig) -> int:
     except (ClipError, MotionError) as e:
         return _complain(str(e))
     except KeyboardInterrupt:
-        return _complain(f"interrupted after {done} clips; their motions and report.json are in {app.output}")
+        return _complain(
+            f"interrupted after {done} clips; their motions and report.json are in {app.output}, "
+            "and resume=true goes on"
+        )
     except OSError as e:
         return _complain(f"{e.filename or app.output}: {e.strerror}; what was written before is kept")
     print(f"{done - failed} of {done} clips retargeted to {app.output}, report in {app.output}/report.json")
@@ -69,6 +72,8 @@ def _check(app: AppConfig) -> str | None:
         return f"unit_m={app.unit_m}: give a positive number of metres per unit, for example 0.01"
     if app.fps is not None and not 1.0 <= app.fps <= 10000.0:
         return f"fps={app.fps}: give frames a second between 1 and 10000"
+    if app.workers is not None and app.workers < 1:
+        return f"workers={app.workers}: give at least 1, or leave it out for all cores"
     if not 10.0 <= app.retarget.fps <= 1000.0:
         return f"retarget.fps={app.retarget.fps}: give frames a second between 10 and 1000"
     if not 0.5 <= app.retarget.leg_stretch < 1.0:

@@ -106,6 +106,9 @@ class AppConfig:
         skeleton: a shipped skeleton's name or a mapping file; found by joint names when not given.
         hand: "right" or "left" racket hand; found when not given.
         progress: show a progress bar.
+        workers: processes; all cores when not given. Results do not depend on it.
+        resume: keep motions of an earlier run that were made from the same file with the same configuration and
+            version of this package; clips whose strokes are cut are always done again.
         library: file that all motions are written to as one library, with a manifest beside it.
         sources: table of where clips come from, for the library: a YAML file, or "recordings" for the shipped.
         report: also write `report.html`, with pictures.
@@ -119,6 +122,8 @@ class AppConfig:
     skeleton: str | None = None
     hand: str | None = None
     progress: bool = True
+    workers: int | None = None
+    resume: bool = False
     library: str | None = None
     sources: str | None = None
     report: bool = False

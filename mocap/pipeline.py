@@ -2,75 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from humanoid.files import atomic_write
+from humanoid.motion import MotionError, RobotMotion
 from mocap.clean import clean
 from mocap.clip import Clip, ClipError
+from mocap.clip_report import ClipReport, read_report, write_report
 from mocap.config import AppConfig
+from mocap.dynamics_grade import demand, summarise
 from mocap.filters import resample_cubic
 from mocap.library import load_sources, write_library
+from mocap.overrides import overrides_for
 from mocap.quality import Quality, assess
 from mocap.readers import ENDINGS, find, read
 from mocap.report import write_report_page
 from mocap.retarget import Retargeted, retarget
 from mocap.robot import RobotModel, default_robot
+from mocap.self_collision import Bodies
 from mocap.skeleton import Mapping, describe, load_mapping, shipped_mappings, to_body
 from mocap.strip import ENDING, make_strip
 from mocap.strokeset import Cut, choose, cut_strokes, write_set
+from mocap.workers import WorkerError, ordered_map
 
 
 class InputError(ClipError):
     """The input or output as a whole cannot be used."""
-
-
-@dataclass
-class ClipReport:
-    """One entry of report.json; the fields are a contract with other people's scripts.
-
-    Attributes:
-        clip: the clip's path under the input, without its ending.
-        ok: whether a motion was written; error: why not.
-        frames: frames of the file; fps_in: its rate; unit_m: metres per unit as used.
-        trimmed_start_s: T-pose cut off at the start [s].
-        glitch_frames: frames in which a marker jumped, repaired.
-        duplicate_of: an earlier clip with the same content.
-        slide_m_s … velocity_violations_fraction: see `mocap.quality.Quality`.
-        frames_per_s: frames of the motion over the time from opening the clip to its written motion.
-        strokes: {kind, hand, start_s, strike_s, end_s} each, in the motion's time.
-        motion, motion_frames, up, skeleton, wrist_correlation: beyond the contract.
-    """
-
-    clip: str
-    ok: bool = False
-    error: str | None = None
-    frames: int | None = None
-    fps_in: float | None = None
-    unit_m: float | None = None
-    trimmed_start_s: float | None = None
-    glitch_frames: int | None = None
-    duplicate_of: str | None = None
-    slide_m_s: float | None = None
-    penetration_fraction: float | None = None
-    float_fraction: float | None = None
-    direction_error_deg: float | None = None
-    limit_violations: int | None = None
-    velocity_violations_fraction: float | None = None
-    frames_per_s: float | None = None
-    strokes: list[dict[str, Any]] = field(default_factory=list)
-    motion: str | None = None
-    motion_frames: int | None = None
-    up: str | None = None
-    skeleton: str | None = None
-    wrist_correlation: float | None = None
 
 
 @dataclass
@@ -139,7 +105,10 @@ def process(
     if cleaned.body.frames < 5 or (cleaned.body.frames - 1) / cleaned.body.fps < 0.2:
         raise ClipError(f"{clip.provenance.get('file', name)}: too short to retarget ({clip.frames} frames)")
     result = retarget(cleaned.body, robot, config.retarget, config.hand)
-    quality = assess(result, robot)
+    bodies = Bodies(robot)
+    quality = assess(result, robot, bodies)
+    placed = result.joint_pos, result.joint_rot
+    needs = demand(result.root_pos, result.root_rot, result.q, result.fps, robot, placed)
     glitches = int(cleaned.glitches.sum())
     report = ClipReport(
         clip=name,
@@ -149,17 +118,11 @@ def process(
         unit_m=body.unit_m,
         trimmed_start_s=round(cleaned.trimmed_start_s, 4),
         glitch_frames=glitches,
-        slide_m_s=round(quality.slide_m_s, 6),
-        penetration_fraction=round(quality.penetration_fraction, 6),
-        float_fraction=round(quality.float_fraction, 6),
-        direction_error_deg=round(quality.direction_error_deg, 3),
-        limit_violations=quality.limit_violations,
-        velocity_violations_fraction=round(quality.velocity_violations_fraction, 7),
         motion_frames=len(result.q),
         up=body.up,
         skeleton=body.mapping,
-        wrist_correlation=round(quality.wrist_correlation, 4),
     )
+    report.judge(quality, summarise(needs))
     provenance = {
         **clip.provenance,
         "content_sha256": clip.content_hash(),
@@ -170,6 +133,8 @@ def process(
         "trimmed_start_s": report.trimmed_start_s,
         "glitch_frames": glitches,
         "scale": round(result.scale, 6),
+        "grade": report.grade,
+        "feasibility": report.feasibility,
     }
     report.strokes = [asdict(s) for s in result.motion(name, {}).strokes]
     spoiled = resample_cubic(cleaned.glitches.astype(float), cleaned.body.fps, result.fps) > 0.01
@@ -192,10 +157,8 @@ def run(config: AppConfig, say: Callable[[str], None] = print) -> Iterator[ClipR
     """
     source, output = Path(config.input), Path(config.output)
     clips = find_clips(source)
-    mapping = choose_mapping(config.skeleton)
+    choose_mapping(config.skeleton)
     sources = load_sources(config.sources)
-    robot = default_robot()
-    root = source if source.is_dir() else source.parent
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -203,15 +166,24 @@ def run(config: AppConfig, say: Callable[[str], None] = print) -> Iterator[ClipR
     reports: list[ClipReport] = []
     seen: dict[str, str] = {}
     cuts: list[Cut] = []
+    before = read_report(output / "report.json") if config.resume else {}
+    results = ordered_map(_one, clips, config.workers, _Run.begin, (config,))
     try:
-        for path in clips:
-            report, made = _one(path, root, output, config, robot, mapping, seen)
-            if made is not None and report.duplicate_of is None and _wanted(report.clip, config):
-                cuts += cut_strokes(made.result, robot, config.cut, path.name, made.spoiled)
+        for outcome in results:
+            report = outcome.report
+            if report.ok:
+                _name_copy(outcome, output, seen)
+                if report.duplicate_of is None:
+                    cuts += outcome.cuts
+            if report.resumed:
+                report.frames_per_s = before.get(report.clip, {}).get("frames_per_s")
             reports.append(report)
-            say(line(report, made))
+            say(report.line(outcome.read_as, outcome.quality, outcome.note))
             yield report
+    except WorkerError as e:
+        raise InputError(str(e)) from None
     finally:
+        results.close()
         # What was done stands in the report even if the run is interrupted.
         write_report(output / "report.json", reports)
     if config.cut.output:
@@ -232,70 +204,134 @@ def _wanted(name: str, config: AppConfig) -> bool:
     return bool(config.cut.output) and (not patterns or any(fnmatch(Path(name).name, p) for p in patterns))
 
 
-def _one(
-    path: Path,
-    root: Path,
-    output: Path,
-    config: AppConfig,
-    robot: RobotModel,
-    mapping: Mapping | None,
-    seen: dict[str, str],
-) -> tuple[ClipReport, Processed | None]:
+@dataclass(frozen=True)
+class _Run:
+    """What a process keeps from clip to clip."""
+
+    config: AppConfig
+    robot: RobotModel
+    mapping: Mapping | None
+    root: Path
+    output: Path
+
+    @staticmethod
+    def begin(config: AppConfig) -> _Run:
+        source = Path(config.input)
+        root = source if source.is_dir() else source.parent
+        return _Run(config, default_robot(), choose_mapping(config.skeleton), root, Path(config.output))
+
+
+@dataclass
+class _Outcome:
+    """What comes back of a clip: report, parts of its line, cut strokes, hash of the content, what its file says."""
+
+    report: ClipReport
+    read_as: str = ""
+    quality: str = ""
+    note: str | None = None
+    cuts: list[Cut] = field(default_factory=list)
+    digest: str = ""
+    copy_of: str | None = None
+
+
+def _one(run: _Run, path: Path) -> _Outcome:
     """One clip from file to file; errors of the clip become its report."""
-    name = path.relative_to(root).with_suffix("").as_posix()
+    config, output = run.config, run.output
+    name = path.relative_to(run.root).with_suffix("").as_posix()
+    target = output / f"{name}.npz"
     start = time.perf_counter()
+    wanted = _wanted(name, config)
     try:
+        recipe = recipe_of(path, config)
+        if config.resume and not wanted and (kept := _kept(target, recipe)) is not None:
+            return kept
         clip = read_clip(path, config)
-        made = process(clip, name, config, robot, mapping)
+        made = process(clip, name, config, run.robot, run.mapping)
     except ClipError as e:
-        return ClipReport(clip=name, error=str(e)), None
+        return _Outcome(ClipReport(clip=name, error=str(e)))
     except (ValueError, ArithmeticError, np.linalg.LinAlgError) as e:
         # A clip that no rule foresaw must not stop the others; the message says that it is ours to mend.
-        return ClipReport(
-            clip=name, error=f"{path}: retargeting failed ({type(e).__name__}: {e}); please report it"
-        ), None
+        problem = f"{path}: retargeting failed ({type(e).__name__}: {e}); please report it"
+        return _Outcome(ClipReport(clip=name, error=problem))
     report = made.report
-    digest = made.provenance["content_sha256"]
-    report.duplicate_of = seen.setdefault(digest, name)
-    if report.duplicate_of == name:
-        report.duplicate_of = None
-    else:
-        made.provenance["duplicate_of"] = report.duplicate_of
-    target = output / f"{name}.npz"
+    report.motion = target.relative_to(output).as_posix()
+    quality, read_as = made.quality.line(), made.provenance["read_as"]
+    about = {**made.provenance, "recipe": recipe, "report": asdict(report), "quality_line": quality}
     try:
-        made.result.motion(name, made.provenance).save(target)
-        make_strip(made.result, robot).save(output / f"{name}{ENDING}")
+        # The motion comes last: where it is, the rest is too.
+        make_strip(made.result, run.robot).save(output / f"{name}{ENDING}")
+        for stale in target.parent.glob(f".{target.name}.*"):
+            stale.unlink(missing_ok=True)
+        made.result.motion(name, about).save(target)
     except OSError as e:
         raise InputError(
             f"{target}: cannot be written ({e.strerror}); what was written before is kept"
         ) from None
-    report.motion = target.relative_to(output).as_posix()
+    cuts = cut_strokes(made.result, run.robot, config.cut, path.name, made.spoiled) if wanted else []
     report.frames_per_s = round(len(made.result.q) / max(time.perf_counter() - start, 1e-9), 1)
-    return report, made
+    note = made.provenance.get("note")
+    return _Outcome(report, read_as, quality, note, cuts, made.provenance["content_sha256"])
 
 
-def write_report(path: Path, reports: list[ClipReport]) -> None:
-    """Write the reports as a JSON list, whole or not at all."""
-    with atomic_write(path, "w") as file:
-        json.dump([asdict(r) for r in reports], file, indent=1, allow_nan=False)
-        file.write("\n")
+def recipe_of(path: Path, config: AppConfig) -> str:
+    """SHA-256 of all that makes a clip's motion what it is: the file, what is said about it, the configuration and
+    the package's version.
+
+    Raises:
+        ClipError: the clip cannot be read, or its clips.yaml is unusable.
+    """
+    told = overrides_for(path, Path(config.input))
+    try:
+        version = metadata.version("humanoid-rally")
+    except metadata.PackageNotFoundError:
+        version = "unknown"
+    about = {
+        "version": version,
+        "retarget": asdict(config.retarget),
+        "clean": asdict(config.clean),
+        "told": asdict(told),
+        "keys": [config.fps, config.unit_m, config.up, config.skeleton, config.hand],
+    }
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    # Files beside it count by their content: mapping, skeleton of an AMC clip, body model.
+    said = [v for v in (*asdict(told).values(), config.skeleton) if isinstance(v, str)]
+    beside = sorted(path.parent.glob("*.asf")) if path.suffix.lower() == ".amc" else []
+    for file in (path, *beside, *(Path(v) for v in said if Path(v).is_file())):
+        try:
+            digest.update(file.read_bytes())
+        except OSError as e:
+            raise ClipError(f"{file}: cannot be read ({e.strerror})") from None
+    return digest.hexdigest()
 
 
-def line(report: ClipReport, made: Processed | None) -> str:
-    """One line for people about a clip."""
-    if made is None:
-        return f"FAILED {report.clip}: {report.error}"
-    extras = [made.provenance["note"]] if "note" in made.provenance else []
-    if report.trimmed_start_s:
-        extras.append(f"T-pose {report.trimmed_start_s:.1f} s cut")
-    if report.glitch_frames:
-        extras.append(f"{report.glitch_frames} glitch frames")
-    if report.duplicate_of:
-        extras.append(f"same as {report.duplicate_of}")
-    if report.strokes:
-        extras.append(f"{len(report.strokes)} strokes")
-    tail = f" ({', '.join(extras)})" if extras else ""
-    return (
-        f"{report.clip}: {report.frames} frames at {made.provenance['read_as']}: "
-        f"{made.quality.line()}, {report.frames_per_s:.0f} frames/s{tail}"
+def _kept(target: Path, recipe: str) -> _Outcome | None:
+    """The outcome of an earlier run whose motion is there and was made by the same recipe; None without one."""
+    strip = target.with_name(target.name.removesuffix(".npz") + ENDING)
+    if not target.is_file() or not strip.is_file():
+        return None
+    try:
+        about = RobotMotion.load(target).provenance
+        if about.get("recipe") != recipe:
+            return None
+        report = ClipReport(**{**about["report"], "resumed": True})
+        digest, line, read_as = about["content_sha256"], about["quality_line"], about["read_as"]
+    except (MotionError, KeyError, TypeError):
+        return None
+    return _Outcome(
+        report, read_as, f"kept; {line}", about.get("note"), [], digest, about.get("duplicate_of")
     )
+
+
+def _name_copy(outcome: _Outcome, output: Path, seen: dict[str, str]) -> None:
+    """Say in report and motion of which earlier clip a clip is a copy."""
+    report = outcome.report
+    first = seen.setdefault(outcome.digest, report.clip)
+    report.duplicate_of = None if first == report.clip else first
+    if report.duplicate_of == outcome.copy_of:
+        return
+    target = output / str(report.motion)
+    motion = RobotMotion.load(target)
+    motion.provenance.pop("duplicate_of", None)
+    if report.duplicate_of:
+        motion.provenance["duplicate_of"] = report.duplicate_of
+    motion.save(target)

@@ -13,10 +13,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-Job, Result = TypeVar("Job"), TypeVar("Result")
+Job, Result, Context = TypeVar("Job"), TypeVar("Result"), TypeVar("Context")
+
 # Jobs that are handed out ahead of the one that is waited for, a process.
 AHEAD = 4
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_context: Any = None
 
 
 class WorkerError(RuntimeError):
@@ -29,22 +31,22 @@ def cores() -> int:
 
 
 def ordered_map(
-    function: Callable[[Job], Result],
+    function: Callable[[Context, Job], Result],
     jobs: Sequence[Job],
     workers: int | None,
-    setup: Callable[..., None],
+    setup: Callable[..., Context],
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[Result]:
     """Results of `function` in the order of `jobs`.
 
-    With one worker everything happens in this process. Interrupting the iteration (an exception, Ctrl-C,
-    closing the generator) lets jobs that have begun finish and drops the others.
+    With one worker everything happens in this process. Leaving the iteration early (an exception, Ctrl-C, closing
+    the generator) lets jobs that have begun finish and drops the others.
 
     Args:
-        function: of one job; a module's own function, since it is called in other processes.
-        jobs: its arguments, picklable.
+        function: of a process's context and one job; a module's own function, since other processes call it.
+        jobs: picklable.
         workers: processes; all cores when None. Never more than jobs.
-        setup: called once in each process, with `arguments`.
+        setup: called once in each process with `arguments`; makes the context.
         arguments: picklable.
 
     Raises:
@@ -52,9 +54,9 @@ def ordered_map(
     """
     count = max(1, min(cores() if workers is None else workers, len(jobs)))
     if count == 1:
-        setup(*arguments)
+        context = setup(*arguments)
         for job in jobs:
-            yield function(job)
+            yield function(context, job)
         return
     with _one_thread_each():
         pool = ProcessPoolExecutor(
@@ -64,26 +66,26 @@ def ordered_map(
             initializer=_begin,
             initargs=(setup, arguments),
         )
-        waiting: deque[Future[Result]] = deque()
-        rest = iter(jobs)
+        waiting: deque[Future[Any]] = deque()
         try:
-            for job in rest:
-                waiting.append(pool.submit(function, job))
+            for job in jobs:
+                waiting.append(pool.submit(_call, function, job))
                 if len(waiting) >= AHEAD * count:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise WorkerError(
-                "a worker process died (killed, or out of memory); try fewer with workers=1, and resume=true to "
-                "go on"
+                "a worker process died (killed, or out of memory); try fewer, for example workers=1, with "
+                "resume=true to go on"
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _begin(setup: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     """First thing in a process: Ctrl-C is the parent's business, and nobody outlives the parent."""
+    global _context
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -93,7 +95,11 @@ def _begin(setup: Callable[..., None], arguments: tuple[Any, ...]) -> None:
             os._exit(1)
 
         threading.Thread(target=follow, daemon=True).start()
-    setup(*arguments)
+    _context = setup(*arguments)
+
+
+def _call(function: Callable[[Any, Any], Any], job: Any) -> Any:
+    return function(_context, job)
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ def folder(tmp_path: Path, bvh_text: str) -> Path:
 
 
 def retarget_all(source: Path, output: Path, **options) -> list[ClipReport]:
+    options.setdefault("workers", 1)
     return list(run(AppConfig(input=str(source), output=str(output), **options), lambda text: None))
 
 
@@ -98,7 +100,7 @@ def test_a_single_file(folder: Path, tmp_path: Path):
 
 
 def test_an_interrupted_run_reports_what_was_done(folder: Path, tmp_path: Path):
-    run_ = run(AppConfig(input=str(folder), output=str(tmp_path / "out")), lambda text: None)
+    run_ = run(AppConfig(input=str(folder), output=str(tmp_path / "out"), workers=1), lambda text: None)
     next(run_)
     run_.close()
     entries = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -134,8 +136,60 @@ def test_strokes_are_cut_when_asked_for(tmp_path: Path, bvh_text: str):
     from mocap.benchmark import synthetic_clip, to_bvh
 
     (tmp_path / "long.bvh").write_text(to_bvh(synthetic_clip(4.0, 50.0)))
-    config = AppConfig(input=str(tmp_path / "long.bvh"), output=str(tmp_path / "out"))
+    config = AppConfig(input=str(tmp_path / "long.bvh"), output=str(tmp_path / "out"), workers=1)
     config.cut.output = str(tmp_path / "set")
     config.cut.speed_m_s, config.cut.height_m = (0.0, 50.0), (0.0, 2.0)
     list(run(config, lambda text: None))
     assert (tmp_path / "set" / "manifest.json").exists()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*.npz"))}
+
+
+def test_results_do_not_depend_on_the_number_of_workers(folder: Path, tmp_path: Path):
+    alone = retarget_all(folder, tmp_path / "one")
+    together = retarget_all(folder, tmp_path / "two", workers=2)
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+    for report in alone + together:
+        report.frames_per_s = None
+    assert [asdict(r) for r in alone] == [asdict(r) for r in together]
+
+
+def test_a_resumed_run_keeps_what_is_there_and_makes_the_rest(folder: Path, tmp_path: Path):
+    retarget_all(folder, tmp_path / "whole")
+    retarget_all(folder, tmp_path / "out")
+    (tmp_path / "out" / "a.npz").unlink()
+    (tmp_path / "out" / "report.json").unlink()
+    kept = tmp_path / "out" / "deep" / "copy.npz"
+    time = kept.stat().st_mtime_ns
+    reports = {r.clip: r for r in retarget_all(folder, tmp_path / "out", resume=True)}
+    assert [c for c, r in reports.items() if r.resumed] == ["deep/copy"]
+    assert kept.stat().st_mtime_ns == time
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    assert reports["deep/copy"].duplicate_of == "a"
+
+
+def test_a_kept_motion_is_made_again_when_file_or_configuration_change(folder: Path, tmp_path: Path):
+    (folder / "deep" / "copy.bvh").unlink()
+    retarget_all(folder, tmp_path / "out")
+    changed = AppConfig(input=str(folder), output=str(tmp_path / "out"), workers=1, resume=True)
+    changed.retarget.clearance_m = 0.05
+    assert not any(r.resumed for r in run(changed, lambda text: None))
+    (folder / "a.bvh").write_text((folder / "a.bvh").read_text() + "\n")
+    assert not any(r.resumed for r in run(changed, lambda text: None))
+
+
+def test_leftovers_of_a_killed_run_are_cleared(folder: Path, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".a.npz.x7half").write_bytes(b"half")
+    retarget_all(folder, tmp_path / "out", resume=True)
+    assert not list((tmp_path / "out").rglob(".*.npz.*"))
+
+
+def test_a_motion_says_what_it_asks_of_the_robot(folder: Path, tmp_path: Path):
+    report = retarget_all(folder / "a.bvh", tmp_path / "out")[0]
+    motion = RobotMotion.load(tmp_path / "out" / "a.npz")
+    assert motion.provenance["grade"] == report.grade
+    assert report.grade in "ABCD"
+    assert 0.0 <= report.figures["load_p99"]
