@@ -94,6 +94,8 @@ def run(app: EvaluateConfig) -> int:
     Raises:
         BundleError, EvaluationError: what is wrong with the policy, a value or a file.
     """
+    if not app.output:
+        raise EvaluationError("output=: give the folder to write to")
     if app.task not in TASKS:
         raise EvaluationError(f"task={app.task}: choose {' or '.join(TASKS)}")
     return run_matches(app) if app.task == "match" else run_returns(app)

@@ -16,6 +16,7 @@ FIELDS = {
     "env_vs_bare_physics",
     "ball_steps_per_s",
     "ball_share_of_step",
+    "ball_share_of_physics",
     "ball_vs_mujoco_ratio",
     "engine_steps_per_s",
 }
@@ -36,7 +37,9 @@ def test_bench_writes_its_fields(tmp_path, capsys, monkeypatch, result):
     installed = importlib.util.find_spec("mujoco_warp") is not None
     assert (written["engine_steps_per_s"]["warp"] is not None) == installed
     assert (written["warp"] is not None) == installed
-    assert "environment over bare physics" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "environment over bare physics" in out
+    assert "aim ≤ 5.0%" in out
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path, capsys, monkeypatch, result):

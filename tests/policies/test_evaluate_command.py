@@ -97,6 +97,14 @@ def test_an_output_that_is_a_file_is_named(tmp_path, capsys):
     assert "file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("task", ["return", "match"])
+def test_no_output_does_not_mean_here(task, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(f"task={task}", "policy=stand", "level=feed", "output=''") == 2
+    assert "output=: give the folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_interrupting_keeps_what_was_written(tmp_path, capsys, monkeypatch):
     import policies.evaluate as command
 
