@@ -42,6 +42,9 @@ COLUMNS = (
     "content_sha256",
 )
 
+OF_THE_RUN = ("report", "recipe", "quality_line", "read_as")
+"""What a motion file says for the next run of rally-retarget, and a library need not repeat."""
+
 Sources = Sequence[tuple[str, Mapping[str, str]]]
 """Patterns of clip names, and archive, licence and attribution of what matches; the last match counts."""
 
@@ -109,9 +112,11 @@ def write_library(
         motion = RobotMotion.load(folder / str(record["motion"]))
         motion.name = str(record["clip"])
         quality = {key: record[key] for key in QUALITY if record.get(key) is not None}
-        motion.provenance = {**motion.provenance, **source_of(motion.name, sources), "quality": quality}
-        if record.get("grade"):
-            motion.provenance["grade"] = record["grade"]
+        kept = {key: value for key, value in motion.provenance.items() if key not in OF_THE_RUN}
+        motion.provenance = {**kept, **source_of(motion.name, sources), "quality": quality}
+        motion.provenance |= {
+            key: record[key] for key in ("grade", "feasibility") if record.get(key) is not None
+        }
         motions.append(motion)
     MotionLibrary.write(path, motions)
     library = MotionLibrary.open(path)

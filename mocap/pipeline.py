@@ -20,7 +20,7 @@ from mocap.clip import Clip, ClipError
 from mocap.clip_report import ClipReport, read_report, write_report
 from mocap.config import AppConfig
 from mocap.dynamics_grade import demand, summarise
-from mocap.filters import resample_cubic
+from mocap.filters import resample_cubic, runs
 from mocap.library import load_sources, write_library
 from mocap.overrides import overrides_for
 from mocap.quality import Quality, assess
@@ -137,8 +137,10 @@ def process(
         "feasibility": report.feasibility,
     }
     report.strokes = [asdict(s) for s in result.motion(name, {}).strokes]
-    spoiled = resample_cubic(cleaned.glitches.astype(float), cleaned.body.fps, result.fps) > 0.01
-    return Processed(result, quality, report, provenance, spoiled[: len(result.q)])
+    spoiled = resample_cubic(cleaned.glitches.astype(float), cleaned.body.fps, result.fps)[: len(result.q)] > 0.01
+    # Spans in seconds: libraries of strokes leave out what was mended.
+    provenance["spoiled_s"] = [[round(a / result.fps, 3), round(b / result.fps, 3)] for a, b in runs(spoiled)]
+    return Processed(result, quality, report, provenance, spoiled)
 
 
 def run(config: AppConfig, say: Callable[[str], None] = print) -> Iterator[ClipReport]:

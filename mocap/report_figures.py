@@ -40,7 +40,7 @@ class Metric:
 
     def value(self, record: Record) -> float | None:
         """The clip's figure in the field's unit; None where it has none that counts."""
-        value = record.get(self.key)
+        value = record.get(self.key, (record.get("figures") or {}).get(self.key))
         if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
             return None
         return None if self.strokes and not record.get("strokes") else float(value)
@@ -80,6 +80,15 @@ METRICS: tuple[Metric, ...] = (
         "wrist_correlation", "wrist path", "", 1.0, 0.98, 3,
         "correlation of the racket hand's path with the human's, clips with strokes", True, True,
     ),
+    Metric("overlap_fraction", "overlap", " %", 100.0, None, 1, "frames in which robot or racket overlaps itself"),
+    Metric(
+        "acceleration_violations_fraction", "too abrupt", " %", 100.0, None, 2,
+        "joint accelerations beyond what the motors can give, samples",
+    ),
+    Metric(
+        "feasibility", "feasible", "", 1.0, None, 2,
+        "whether a G1 can do it: ground forces, balance and torques within limits, 0 to 1", True,
+    ),
 )  # fmt: skip
 """Targets are those that the pipeline is built for; a whole set is held to their means over frames."""
 
@@ -109,15 +118,15 @@ def weighted_mean(metric: Metric, records: Iterable[Record]) -> float | None:
     return float(np.average([v for v, _ in known], weights=[n for _, n in known]))
 
 
+GRADE_STEPS = {"B": 0.25, "C": 0.5, "D": 1.0}
+
+
 def badness(record: Record) -> float:
-    """How bad a clip is: the largest excess over a target, and a little of the others; grades come first."""
+    """How bad a clip is: the largest excess over a target (1: at the target), a tenth of the others, and for what
+    a G1 cannot do a step by grade.
+    """
     excess = sorted((m.excess(m.value(record)) for m in METRICS), reverse=True)
-    grade = str(record.get("grade") or "")
-    return (
-        100.0 * (ord(grade[0]) - ord("A") if grade[:1] in GRADE_COLOURS else 0)
-        + excess[0]
-        + 0.1 * sum(excess[1:])
-    )
+    return excess[0] + 0.1 * sum(excess[1:]) + GRADE_STEPS.get(str(record.get("grade")), 0.0)
 
 
 def reasons(record: Record) -> list[str]:

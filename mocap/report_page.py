@@ -95,7 +95,7 @@ def set_page(
     )
     parts.append(_legend())
     for heading, note, cards in (
-        ("Worst clips", "Ordered by grade, then by the figure that is farthest beyond its target.", worst),
+        ("Worst clips", "Ordered by how far beyond its target their worst figure is, and by grade.", worst),
         ("Clips at random", "What the set is like in general.", drawn),
     ):
         if cards:
@@ -285,7 +285,7 @@ def _table(good: Sequence[Record], linked: set[str], pages: set[str]) -> str:
             cleaning_done(r) + ([f"same as {r['duplicate_of']}"] if r.get("duplicate_of") else [])
         )
         rows.append(
-            f"<tr><td>{name}</td><td>{badge(r)}</td><td data-v={badness(r):.4g}>{badness(r) % 100.0:.2f}</td>"
+            f"<tr><td>{name}</td><td>{badge(r)}</td><td data-v={badness(r):.4g}>{badness(r):.2f}</td>"
             f"<td data-v={motion_seconds(r):.2f}>{motion_seconds(r):.1f} s</td>{cells}"
             f"<td data-v={len(r.get('strokes') or [])}>{_text(parts_found(r))}</td><td>{_text(done)}</td></tr>"
         )

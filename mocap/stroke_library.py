@@ -25,6 +25,7 @@ from humanoid.motion import Move, RobotMotion, Stroke
 from humanoid.motion_library import MotionLibrary
 from mocap.clip import ClipError
 from mocap.config import AppConfig
+from mocap.dynamics_grade import grade_motion
 from mocap.filters import velocity
 from mocap.library import Sources, load_sources, source_of, write_manifest
 from mocap.quality import PENETRATION_M
@@ -44,11 +45,11 @@ class StrokeRules:
     Attributes:
         pad_s: kept before the preparation and after the follow-through, s.
         before_s, after_s: least time before and after the strike, s.
-        grades: of the clip, where it is graded.
+        grades: what a G1 may be asked for, see `mocap.dynamics_grade`; of the stroke alone, not of its clip.
         speed_m_s: least and greatest racket speed at the strike.
         velocity_share: joints may use at most this share of their speed limits.
         slide_m_s: greatest mean speed of a sole that is held.
-        per_clip: at most so many strokes of one clip, those that ask least of the joints.
+        per_clip: at most so many strokes of one clip, the most feasible ones.
     """
 
     pad_s: float = 0.2
@@ -67,9 +68,6 @@ def cut_clip(motion: RobotMotion, robot: RobotModel, rules: StrokeRules | None =
     A stroke is left out where a frame of it was mended ("spoiled_s" in the provenance: spans in seconds).
     """
     rules = rules or StrokeRules()
-    grade = motion.provenance.get("grade")
-    if grade is not None and grade not in rules.grades:
-        return []
     found: list[tuple[float, RobotMotion]] = []
     for number, stroke in enumerate(motion.strokes, start=1):
         span = _span(motion, stroke, rules)
@@ -83,9 +81,13 @@ def cut_clip(motion: RobotMotion, robot: RobotModel, rules: StrokeRules | None =
             and deepest >= -PENETRATION_M
             and rules.speed_m_s[0] <= speed <= rules.speed_m_s[1]
         )
-        if good:
-            found.append((round(share, 6), piece))
-    best = sorted(found, key=lambda pair: (pair[0], pair[1].name))[: rules.per_clip]
+        if not good:
+            continue
+        judged = grade_motion(piece, robot)
+        piece.provenance |= {"grade": judged.grade, "feasibility": round(judged.score, 4)}
+        if judged.grade in rules.grades:
+            found.append((round(judged.score, 4), piece))
+    best = sorted(found, key=lambda pair: (-pair[0], pair[1].name))[: rules.per_clip]
     return sorted((piece for _, piece in best), key=lambda piece: piece.name)
 
 
@@ -162,7 +164,7 @@ def _moved(stroke: Stroke, start: float, duration: float) -> Stroke:
 
 
 def _source(motion: RobotMotion) -> dict[str, Any]:
-    keys = ("file", "content_sha256", "archive", "licence", "attribution", "grade", "scale", "mirrored")
+    keys = ("file", "content_sha256", "archive", "licence", "attribution", "scale", "mirrored")
     return {key: motion.provenance[key] for key in keys if key in motion.provenance}
 
 
@@ -197,8 +199,6 @@ def strokes_of(
         motion = RobotMotion.load(folder / str(record["motion"]))
         motion.name = f"{archive}/{record['clip']}"
         motion.provenance |= source_of(motion.name, sources)
-        if record.get("grade"):
-            motion.provenance["grade"] = record["grade"]
         strokes += cut_clip(motion, default_robot())
     return strokes
 
