@@ -14,7 +14,7 @@ import numpy as np
 
 from mocap.filters import low_pass, smoothstep, velocity
 from mocap.rotations import Array, frame_from, normalize
-from mocap.strokes import HumanStroke, shot_direction
+from mocap.strokes import OVERHEAD, HumanStroke, shot_direction
 
 if TYPE_CHECKING:
     from mocap.config import RetargetConfig
@@ -40,7 +40,8 @@ def wrist_angles(relative: Array, fix: Array) -> Array:
 def refine_strikes(
     robot: RobotModel, pos: Array, rot: Array, strokes: list[HumanStroke], fps: float, shot_yaw: float | None
 ) -> list[HumanStroke]:
-    """Move each strike to where the racket moves fastest toward the other side of the court.
+    """Move each strike to where the racket moves fastest toward the other side of the court. Serves and smashes
+    keep theirs: they are met where the hand is highest.
 
     Args:
         robot: the robot.
@@ -54,6 +55,9 @@ def refine_strikes(
     common = shot_direction(strokes) if shot_yaw is None else np.array([np.cos(shot_yaw), np.sin(shot_yaw)])
     out = []
     for s in strokes:
+        if s.kind in OVERHEAD:
+            out.append(s)
+            continue
         way = s.direction if common is None else common
         a, b = max(0, s.strike - round(0.14 * fps)), min(len(v), s.strike + round(0.08 * fps) + 1)
         strike = a + int(np.argmax(v[a:b, :2] @ way))
@@ -80,7 +84,7 @@ def aim_racket(
     names = tuple(f"right_wrist_{a}_joint" for a in ("roll", "pitch", "yaw"))
     columns = np.array([tree.index(n) - 1 for n in names])
     lower, upper = tree.lower[columns] + 0.02, tree.upper[columns] - 0.02
-    strokes = [s for s in strokes if s.hand == "right" and s.kind in ("forehand", "backhand")]
+    strokes = [s for s in strokes if s.hand == "right" and s.kind not in OVERHEAD]
     q[:, columns] = 0.0
     if not strokes:
         return
@@ -102,7 +106,7 @@ def aim_racket(
         far = np.abs(time - time[s.strike])
         weight = np.maximum(weight, 1.0 - smoothstep((far - window) / 0.35))
     nearest = np.argmin(np.abs(time[:, None] - time[[s.strike for s in strokes]]), axis=1)
-    side = np.array([-1.0 if s.kind == "forehand" else 1.0 for s in strokes])[nearest]
+    side = np.array([1.0 if "backhand" in (s.kind, s.side) else -1.0 for s in strokes])[nearest]
     face: list[float] = [0.0] * len(strokes)
     angles = neutral
     for _ in range(iterations):

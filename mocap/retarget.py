@@ -24,12 +24,13 @@ from typing import Any
 import numpy as np
 
 from humanoid.joints import JOINT_NAMES
-from humanoid.motion import RobotMotion, Stroke
+from humanoid.motion import Move, RobotMotion, Stroke
 from mocap.arms import solve_arm
 from mocap.balance import rebalance
 from mocap.config import RetargetConfig
 from mocap.contacts import find_footing
 from mocap.filters import close_gaps, low_pass, resample_cubic
+from mocap.footwork import HumanMove, find_moves
 from mocap.legs import Legs
 from mocap.racket import aim_racket, refine_strikes
 from mocap.robot import RobotModel
@@ -53,6 +54,7 @@ class Retargeted:
         body: the human as it was retargeted (output rate, smoothed, floor at zero).
         clipped: (T,) number of joints that stopped at a limit.
         scale: robot metres per human metre.
+        moves: the human's footwork, in output frames.
     """
 
     fps: float
@@ -67,6 +69,7 @@ class Retargeted:
     clipped: np.ndarray
     scale: float
     notes: dict[str, Any] = field(default_factory=dict)
+    moves: list[HumanMove] = field(default_factory=list)
 
     @property
     def root_quat(self) -> Array:
@@ -76,8 +79,12 @@ class Retargeted:
     def motion(self, name: str, provenance: dict[str, Any]) -> RobotMotion:
         """The motion as it is written to a file."""
         strokes = tuple(
-            Stroke(s.kind, s.hand, s.start / self.fps, s.strike / self.fps, s.end / self.fps)
+            Stroke(s.kind, s.hand, s.start / self.fps, s.strike / self.fps, s.end / self.fps, s.side)
             for s in self.strokes
+        )
+        last = len(self.q) - 1
+        moves = tuple(
+            Move(m.kind, m.start / self.fps, min(m.end, last) / self.fps, m.direction) for m in self.moves
         )
         return RobotMotion(
             name,
@@ -89,6 +96,7 @@ class Retargeted:
             self.contact,
             strokes,
             {**provenance, **self.notes},
+            moves,
         )
 
 
@@ -148,7 +156,18 @@ def retarget(
     contact = _held(robot, legs, pos, rot)
     at_limit = (q <= tree.lower + 1e-6) | (q >= tree.upper - 1e-6)
     return Retargeted(
-        config.fps, root_pos, root_rot, q, contact, pos, rot, strokes, body, at_limit.sum(axis=1), scale
+        config.fps,
+        root_pos,
+        root_rot,
+        q,
+        contact,
+        pos,
+        rot,
+        strokes,
+        body,
+        at_limit.sum(axis=1),
+        scale,
+        moves=find_moves(body),
     )
 
 

@@ -1,24 +1,32 @@
-"""Find tennis strokes in a human motion: when the hand strikes, with which hand, forehand or backhand."""
+"""Find tennis strokes in a human motion: what kind, with which hand, when they begin, strike and end.
+
+Swings (`mocap.swings`) are told from everything else that hands do, and from each other, by a logistic classifier
+(`mocap.stroke_classifier`) on how the body moves around them. How well that works, and on whom it was fitted:
+docs/strokes.md.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mocap.filters import low_pass, velocity
+from mocap.filters import low_pass, resample_cubic, velocity
 from mocap.rotations import Array, normalize
-from mocap.skeleton import SIDES, Body
+from mocap.skeleton import Body
+from mocap.stroke_classifier import CLASSES, StrokeClassifier, shipped_classifier
+from mocap.swings import RATE_HZ, Swings, find_swings
 
-# Hand speeds that count as a strike, relative to the player's own size: a wrist passes 3.2 m/s in hardly
-# any other motion of a match than a stroke. Chosen on the players of the Caldas series, whose groundstrokes
-# peak between 4 and 9 m/s.
-STRIKE_M_S = 3.2
-# Two strikes of one player are at least this far apart [s].
 APART_S = 0.9
-# Wrists nearer than this (for a leg of 0.8 m) hold one racket: 0.1 to 0.2 m in two-handed backhands, over
-# 0.35 m otherwise.
-TOGETHER_M = 0.27
+"""Two strikes of one player are at least this far apart [s]; 1.2 s in the fastest volleys tried."""
+
+CERTAIN = 0.6
+LENIENT = 0.1
+STRICT = 0.8
+"""Probabilities of being a stroke. Strokes come in series: a clip with two swings that are strokes with `CERTAIN` is
+one of tennis, and there `LENIENT` is enough; elsewhere only `STRICT` counts."""
+
+OVERHEAD = ("serve", "smash")
 
 
 @dataclass(frozen=True)
@@ -26,11 +34,15 @@ class HumanStroke:
     """A stroke in a human motion, in frames of that motion.
 
     Attributes:
-        kind: "forehand", "backhand", "serve" or "smash" (volleys are not told from groundstrokes).
+        kind: "forehand", "backhand" (groundstrokes), "volley", "serve" or "smash".
         hand: "right" or "left".
-        start, strike, end: frame numbers.
+        start, strike, end: frame numbers: the calm moment before the preparation, the racket meeting the ball, the
+            calm moment after the follow-through. The strike is where the wrist is fastest, overhead where it is
+            highest: recordings have neither ball nor racket.
         speed_m_s: wrist speed at the strike [m/s].
         direction: (2,) horizontal unit vector in which the wrist moves at the strike.
+        side: "forehand" or "backhand" of groundstrokes and volleys, "" overhead.
+        probability: of being a stroke at all, by the classifier.
     """
 
     kind: str
@@ -40,21 +52,24 @@ class HumanStroke:
     end: int
     speed_m_s: float
     direction: Array
+    side: str = ""
+    probability: float = 1.0
 
 
 def shot_direction(strokes: list[HumanStroke]) -> Array | None:
-    """Unit vector (2,) toward the other side of the court, from all strokes of a clip; None without
-    groundstrokes.
+    """Unit vector (2,) toward the other side of the court, from all groundstrokes of a clip, or volleys where
+    it has none; None without either.
 
     The wrist moves that way at the strike of a forehand; in a backhand it is already turning outward when
     it is fastest, by about 0.3 rad (players of the Caldas series, who all hit one way).
     """
+    used = [s for s in strokes if s.kind in ("forehand", "backhand")]
+    used = used or [s for s in strokes if s.kind == "volley"]
     ways = []
-    for s in strokes:
-        if s.kind in ("forehand", "backhand"):
-            turned = (0.0 if s.kind == "forehand" else 0.3) * (1.0 if s.hand == "right" else -1.0)
-            c, n = np.cos(turned), np.sin(turned)
-            ways.append([c * s.direction[0] - n * s.direction[1], n * s.direction[0] + c * s.direction[1]])
+    for s in used:
+        turned = (0.3 if "backhand" in (s.kind, s.side) else 0.0) * (1.0 if s.hand == "right" else -1.0)
+        c, n = np.cos(turned), np.sin(turned)
+        ways.append([c * s.direction[0] - n * s.direction[1], n * s.direction[0] + c * s.direction[1]])
     if not ways:
         return None
     all_ways = np.array(ways)
@@ -75,109 +90,92 @@ def torso_axes(body: Body) -> tuple[Array, Array]:
     return forward, left
 
 
-def find_strokes(body: Body, hand: str | None = None) -> list[HumanStroke]:
-    """Strokes in time order, from the peaks of the wrist's speed.
+def find_strokes(
+    body: Body, hand: str | None = None, classifier: StrokeClassifier | None = None
+) -> list[HumanStroke]:
+    """Strokes in time order.
 
     The wrist's speed peaks slightly before a ball is met; the retargeter moves the strike to the peak of
     the racket's speed.
 
     Args:
-        body: the human, cleaned and smoothed.
-        hand: "right" or "left"; not given, the hand with the faster peaks.
+        body: the human, cleaned and smoothed, any rate.
+        hand: "right" or "left"; not given, the hand whose swings are more like strokes.
+        classifier: the shipped one when not given.
     """
-    fps = body.fps
-    if body.frames < round(0.6 * fps):
+    if body.frames < round(0.6 * body.fps):
         return []
-    speeds, paths = {}, {}
-    for side in ("right", "left"):
-        path = low_pass(body[f"{side}_wrist"], fps, 8.0)
-        paths[side] = path
-        speeds[side] = np.linalg.norm(velocity(path, fps), axis=1)
-    together = np.linalg.norm(paths["left"] - paths["right"], axis=1) < TOGETHER_M * body.leg_m / 0.8
-    _, left = torso_axes(body)
-    if hand is None:
-        hand = _racket_hand(speeds, paths, together, left, fps)
-    speed, path = speeds[hand], paths[hand]
-    # In a two-handed stroke either wrist may be the faster one.
-    speed = np.where(together, np.maximum(speeds["left"], speeds["right"]), speed)
-    v = velocity(path, fps)
-    peaks = _peaks(speed, STRIKE_M_S, round(APART_S * fps))
-    sign = 1.0 if hand == "right" else -1.0
-    found = []
-    for i in peaks:
-        rel = path[i] - body["pelvis"][i]
-        across = sign * float(v[i] @ left[i]) / max(speed[i], 1e-6)
-        side_m = sign * float(rel @ left[i]) / body.leg_m
-        shoulder = body[f"{hand}_shoulder"][i, 2]
-        if path[i, 2] > shoulder + 0.1 * body.leg_m:
-            kind = _overhead_kind(body, hand, int(i))
-        else:
-            # A forehand starts on the hand's own side and sweeps across to the other; a backhand the other
-            # way round. A right hand on its own side has side_m < 0; around -0.2 the two kinds meet.
-            kind = "forehand" if across - 3.0 * (side_m + 0.2) > 0.0 else "backhand"
-        start, end = _extent(speed, i, fps)
-        horizontal = v[i, :2] / max(float(np.linalg.norm(v[i, :2])), 1e-9)
-        found.append(HumanStroke(kind, hand, start, int(i), end, float(speed[i]), horizontal))
-    return found
+    ratio = body.fps / RATE_HZ
+    at_rate = body
+    if abs(ratio - 1.0) > 1e-6:
+        at_rate = replace(body, points=resample_cubic(body.points, body.fps, RATE_HZ), fps=RATE_HZ)
+    model = classifier or shipped_classifier()
+    swings = {s: find_swings(at_rate, s) for s in ((hand,) if hand else ("right", "left"))}
+    chances = {s: model.probabilities(swings[s].figures) for s in swings}
+    chosen = racket_hand({s: 1.0 - p[:, 0] for s, p in chances.items()})
+    found = choose(swings[chosen].frames / RATE_HZ, 1.0 - chances[chosen][:, 0])
+    return [_stroke(at_rate, body, swings[chosen], chances[chosen], i) for i in found]
 
 
-def _overhead_kind(body: Body, hand: str, strike: int) -> str:
-    """ "serve" or "smash": a server stands and throws the ball up with the other hand; a smasher steps.
+def racket_hand(chances: dict[str, Array]) -> str:
+    """The hand whose swings are more like strokes; the right one if neither's are.
 
-    The two figures and their weights are those that part the serve and smash series of Caldas best; they
-    get about four of five right.
+    Args:
+        chances: per hand, (N,) probability of each swing of being a stroke.
     """
-    size = body.leg_m / 0.8
-    other = "left" if hand == "right" else "right"
-    before = slice(max(0, strike - round(1.5 * body.fps)), strike)
-    raised = (body[f"{other}_wrist"][before, 2] - body[f"{other}_shoulder"][before, 2]).max(initial=-1.0)
-    early = slice(max(0, strike - round(1.2 * body.fps)), max(1, strike - round(0.2 * body.fps)))
-    steps = sum(float(np.ptp(body[f"{s}_ankle"][early, :2], axis=0).max()) for s in SIDES)
-    return "serve" if (raised / size - 0.30) / 0.08 + (0.33 - steps / size) / 0.2 > 0.0 else "smash"
+    return max(
+        ("right", "left"), key=lambda s: np.maximum(chances[s] - 0.3, 0.0).sum() if s in chances else -1.0
+    )
 
 
-def _racket_hand(
-    speeds: dict[str, Array], paths: dict[str, Array], together: np.ndarray, left: Array, fps: float
-) -> str:
-    """The racket hand, by vote of the fastest moments: a lone hand votes for itself.
+def choose(times: Array, chances: Array) -> list[int]:
+    """Which swings of a hand are strokes, in time order.
 
-    Hands that swing together are a two-handed backhand, which sweeps toward the racket hand's side.
+    Args:
+        times: (N,) [s].
+        chances: (N,) probability of being a stroke.
     """
-    top = np.maximum(speeds["left"], speeds["right"])
-    votes = {"right": 0.1, "left": 0.0}
-    for i in _peaks(top, STRIKE_M_S, round(APART_S * fps)):
-        if together[i]:
-            way = velocity(paths["left"] + paths["right"], fps)[i]
-            votes["right" if way @ left[i] < 0.0 else "left"] += float(top[i])
-        else:
-            side = "right" if speeds["right"][i] >= speeds["left"][i] else "left"
-            votes[side] += float(top[i])
-    return max(votes, key=lambda k: votes[k])
-
-
-def _peaks(speed: Array, least: float, apart: int) -> list[int]:
-    """Local maxima above `least`, the higher first, none within `apart` frames of a higher one; in time
-    order.
-    """
-    inner = np.flatnonzero((speed[1:-1] >= speed[:-2]) & (speed[1:-1] > speed[2:])) + 1
-    if not len(inner):
-        return []
-    # A slow player's strokes stand out from what he does between them.
-    usual = float(np.percentile(speed[inner], 90))
-    least = max(least, 0.45 * usual)
-    chosen: list[int] = []
-    for i in inner[np.argsort(-speed[inner], kind="stable")]:
-        if speed[i] < least:
+    least = LENIENT if (chances > CERTAIN).sum() >= 2 else STRICT
+    found: list[int] = []
+    for i in np.argsort(-chances, kind="stable"):
+        if chances[i] < least:
             break
-        if all(abs(i - j) >= apart for j in chosen):
-            chosen.append(int(i))
-    return sorted(chosen)
+        if all(abs(times[i] - times[j]) >= APART_S for j in found):
+            found.append(int(i))
+    return sorted(found)
 
 
-def _extent(speed: Array, strike: int, fps: float) -> tuple[int, int]:
-    """From the slowest moment in the 0.5 to 1.3 s before the strike to that in the 0.4 to 1.1 s after it."""
-    a, b = max(0, strike - round(1.3 * fps)), max(1, strike - round(0.5 * fps))
-    start = a + int(np.argmin(speed[a:b]))
+def _stroke(at_rate: Body, body: Body, swings: Swings, chances: Array, i: int) -> HumanStroke:
+    """The stroke that a swing is; `body` is at the rate in which frames are wanted."""
+    name = CLASSES[1 + int(np.argmax(chances[i, 1:]))]
+    kind = "volley" if name.endswith("volley") else name
+    side = name.split()[0] if kind not in OVERHEAD else ""
+    fps, hand = at_rate.fps, swings.hand
+    path = low_pass(at_rate[f"{hand}_wrist"], fps, 8.0)
+    v = velocity(path, fps)
+    speed = np.linalg.norm(v, axis=1)
+    peak = int(swings.frames[i])
+    strike = _highest(path[:, 2], peak, fps) if kind in OVERHEAD else peak
+    start, end = _extent(speed, strike, kind, fps)
+    way = v[strike, :2] / max(float(np.linalg.norm(v[strike, :2])), 1e-9)
+    ratio, last = body.fps / fps, body.frames - 1
+    frames = [min(last, round(k * ratio)) for k in (start, strike, end)]
+    return HumanStroke(kind, hand, *frames, float(swings.speed[i]), way, side, float(1.0 - chances[i, 0]))
+
+
+def _highest(z: Array, peak: int, fps: float) -> int:
+    """The highest moment of the wrist within 0.25 s of its fastest: a serve's wrist is fast before and after."""
+    a, b = max(0, peak - round(0.25 * fps)), min(len(z), peak + round(0.25 * fps) + 1)
+    return a + int(np.argmax(z[a:b]))
+
+
+def _extent(speed: Array, strike: int, kind: str, fps: float) -> tuple[int, int]:
+    """The slowest moments of the wrist in the time before and after the strike in which a stroke of this kind begins
+    and ends: a serve with the toss, 0.9 to 2 s before, others 0.4 to 1.3 s before; all end 0.4 to 1.1 s after.
+    """
+    early, late = (2.0, 0.9) if kind == "serve" else (0.9, 0.4) if kind == "volley" else (1.3, 0.5)
+    a, b = max(0, strike - round(early * fps)), max(1, strike - round(late * fps))
+    start = min(a + int(np.argmin(speed[a:b])), strike)
     c, d = min(len(speed) - 1, strike + round(0.4 * fps)), min(len(speed), strike + round(1.1 * fps))
     end = c + int(np.argmin(speed[c:d])) if d > c else len(speed) - 1
-    return start, end
+    return start, max(end, strike)
