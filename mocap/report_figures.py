@@ -149,7 +149,7 @@ def histogram(metric: Metric, records: Sequence[Record], width: int = 250, heigh
     target = None if metric.target is None else metric.target * metric.scale
     ends = [0.0, *values] if not metric.higher else [1.0, *values]
     if target is not None:
-        ends.append(1.25 * target if not metric.higher else target - 0.25 * (1.0 - target))
+        ends.append(1.25 * target or 1.0 if not metric.higher else target - 0.25 * (1.0 - target))
     low, high = min(ends), max(ends)
     bins = 25
     edges = np.linspace(low, max(high, low + 1e-9), bins + 1)

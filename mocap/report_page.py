@@ -75,7 +75,8 @@ def set_page(
     """
     good = [r for r in records if r.get("ok")]
     failed = [r for r in records if not r.get("ok")]
-    parts = [_summary(records, good, failed), _targets(good)]
+    linked = {card.record["clip"] for card in (*worst, *drawn)}
+    parts = [_summary(records, good, failed), _targets(good, linked)]
     if failed:
         rows = "".join(
             f"<tr><td>{_text(r['clip'])}</td><td class=reason>{_text(r.get('error') or 'no reason given')}</td></tr>"
@@ -101,7 +102,6 @@ def set_page(
         if cards:
             parts.append(f"<h2>{heading}</h2><p>{note}</p>")
             parts += [card_html(card, card.record["clip"] in pages) for card in cards]
-    linked = {card.record["clip"] for card in (*worst, *drawn)}
     parts.append(_table(good, linked, pages))
     return _PAGE.replace("{title}", _text(title)).replace("{body}", "\n".join(parts))
 
@@ -222,23 +222,28 @@ def _target(metric: Any) -> str:
     return f"{'>' if metric.higher else '<'} {metric.text(metric.target)}"
 
 
-def _targets(good: Sequence[Record]) -> str:
+def _link(clip: str, linked: set[str]) -> str:
+    """A clip's name, leading to its pictures where there are some."""
+    return f'<a href="#{quote(quote(clip))}">{_text(clip)}</a>' if clip in linked else _text(clip)
+
+
+def _targets(good: Sequence[Record], linked: set[str]) -> str:
     rows = []
     for m in present(good):
         mean = weighted_mean(m, good)
         known = [(v, r) for r in good if (v := m.value(r)) is not None]
         worst, record = (min if m.higher else max)(known, key=lambda pair: pair[0])
-        where = record["clip"] if worst else "–"
+        where = _link(record["clip"], linked) if worst else "–"
         met = m.excess(mean) <= 1.0
         mark = "" if m.target is None else ("<td class=good>met</td>" if met else "<td class=bad>missed</td>")
         beyond = sum(m.excess(v) > 1.0 for v, _ in known)
         rows.append(
             f"<tr><td>{m.label}</td><td>{m.text(mean)}</td><td>{_target(m)}</td>{mark}<td>{beyond}</td>"
-            f"<td>{m.text(worst)}</td><td>{_text(where)}</td><td class=reason>{_text(m.about)}</td></tr>"
+            f"<td>{m.text(worst)}</td><td>{where}</td></tr>"
         )
     return (
         "<h2>The set against its targets</h2><div class=wide><table><thead><tr><th>figure<th>all frames<th>target"
-        f"<th><th>clips beyond<th>worst<th>of clip<th>what it is</thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f"<th><th>clips beyond<th>worst<th>of clip</thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -275,11 +280,9 @@ def _table(good: Sequence[Record], linked: set[str], pages: set[str]) -> str:
     head = "".join(f"<th>{m.label}" for m in shown)
     rows = []
     for r in sorted(good, key=badness, reverse=True):
-        name = _text(r["clip"])
-        if r["clip"] in linked:
-            name = f'<a href="#{quote(quote(r["clip"]))}">{name}</a>'
-        elif r["clip"] in pages:
-            name = f'<a href="clips/{quote(page_name(r["clip"]))}">{name}</a>'
+        name = _link(r["clip"], linked)
+        if r["clip"] in pages and r["clip"] not in linked:
+            name = f'<a href="clips/{quote(page_name(r["clip"]))}">{_text(r["clip"])}</a>'
         cells = "".join(_cell(m, m.value(r)) for m in shown)
         done = "; ".join(
             cleaning_done(r) + ([f"same as {r['duplicate_of']}"] if r.get("duplicate_of") else [])
