@@ -57,6 +57,19 @@ def repair(clip: Clip, glitches: list[Glitch], mapping: Mapping) -> tuple[Clip, 
     return replace(clip, rotations=continuous(rotations), translations=translations), mended
 
 
+def bridge(clip: Clip, gaps: list[tuple[np.ndarray, int, int]]) -> Clip:
+    """The clip with frames start … stop-1 of some joints bridged: (joint indices, start, stop) each."""
+    if not gaps:
+        return clip
+    rotations, translations = clip.rotations.copy(), clip.translations.copy()
+    moving = np.flatnonzero(np.ptp(translations, axis=0).max(axis=1) > 0.0)
+    bad = np.zeros(clip.frames, dtype=bool)
+    for joints, a, b in gaps:
+        _bridge_rotations(rotations, joints, a, b, clip.fps, bad)
+        _bridge_vectors(translations, np.intersect1d(joints, moving), a, b, clip.fps, bad)
+    return replace(clip, rotations=continuous(rotations), translations=translations)
+
+
 def limb_joints(clip: Clip, mapping: Mapping) -> dict[str, np.ndarray]:
     """Joint indices of each limb (`LIMBS`) and of the "body" (all): everything from the joint that moves only
     this limb outward.
