@@ -134,6 +134,9 @@ class Clip:
         # + 0.0 turns -0.0 into 0.0; the continuous sign convention makes equal rotations equal bytes.
         h.update((np.round(self.rotations, 3) + 0.0).astype(np.float32).tobytes())
         h.update((np.round(self.translations[:, 0], 2) + 0.0).astype(np.float32).tobytes())
+        moving = np.abs(self.translations[:, 1:] - self.offsets[1:]).max(initial=0.0) > 0.005
+        if moving:  # joints with positions of their own, and markers
+            h.update((np.round(self.translations[:, 1:], 2) + 0.0).astype(np.float32).tobytes())
         return h.hexdigest()
 
 

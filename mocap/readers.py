@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mocap.asf_amc import read_amc
 from mocap.bvh import read_bvh
+from mocap.c3d_markers import read_c3d
 from mocap.clip import Clip, ClipFormatError
 from mocap.g1_csv import looks_like_csv, read_g1_csv
 from mocap.g1_npz import looks_like_npz, read_g1_npz
@@ -74,6 +75,12 @@ FORMATS: tuple[Format, ...] = (
         lambda path, head: b"\0" not in head and looks_like_csv(_text_head(head)),
         lambda path, o, nan: read_g1_csv(path, o),
         every=False,
+    ),
+    Format(
+        "C3D",
+        (".c3d",),
+        lambda path, head: len(head) > 512 and head[1] == 0x50 and 2 <= head[0] < 8,
+        lambda path, o, nan: read_c3d(path, o, nan=nan),
     ),
     Format(
         "SMPL parameters",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import warnings
 
+import c3d
 import numpy as np
 
 from mocap.asf import fixed_axes
 from mocap.clip import Clip
-from mocap.rotations import axis_angle_from_matrix, matrix_from_quat
+from mocap.rotations import Array, axis_angle_from_matrix, matrix_from_quat, normalize
+from mocap.skeleton import Body
 from mocap.smpl import JOINTS
 
 NAMES = {
@@ -93,4 +96,78 @@ def to_smpl(clip: Clip, *, width: int = 156, rate_key: str = "mocap_framerate") 
     out = io.BytesIO()
     arrays = {"trans": 0.01 * clip.translations[:, 0] @ turn.T, "betas": np.zeros(16), rate_key: clip.fps}
     np.savez(out, poses=poses, gender="neutral", **arrays)
+    return out.getvalue()
+
+
+def to_markers(body: Body, half_m: float = 0.05) -> dict[str, Array]:
+    """Plug-in Gait markers [m] on a body, such that the marker set's midpoints and offsets give back its joint
+    centres exactly where they can: hips, knees, ankles, elbows, wrists, shoulders and toes.
+
+    Args:
+        body: a body whose hips lie level in its pelvis.
+        half_m: half the breadth of the joints [m].
+    """
+    left = body["left_hip"] - body["right_hip"]
+    width = np.linalg.norm(left, axis=1, keepdims=True)
+    left = left / width
+    up = body["spine"] - body["pelvis"]
+    up = normalize(up - left * np.sum(up * left, axis=1, keepdims=True))
+    forward = np.cross(left, up)
+    # Bell: hips lie 0.72 of the width apart, 0.19 behind and 0.30 below the front markers' middle.
+    width = width / 0.72
+    middle = 0.5 * (body["left_hip"] + body["right_hip"]) + width * (0.19 * forward + 0.30 * up)
+    neck = body["neck"]
+    out: dict[str, Array] = {
+        "LASI": middle + 0.5 * width * left, "RASI": middle - 0.5 * width * left,
+        "LPSI": middle - 0.16 * forward + 0.04 * left, "RPSI": middle - 0.16 * forward - 0.04 * left,
+        "C7": neck - 0.05 * forward, "CLAV": neck + 0.05 * forward,
+        "T10": body["chest"] - 0.1 * forward, "STRN": body["chest"] + 0.1 * forward,
+    }  # fmt: skip
+    for n, name in enumerate(("LFHD", "RFHD", "LBHD", "RBHD")):
+        out[name] = (
+            body["head"] + 0.08 * (forward if n < 2 else -forward) + 0.07 * (left if n % 2 == 0 else -left)
+        )
+    across = normalize(body["left_shoulder"] - body["right_shoulder"])
+    spine = 0.5 * (body["left_shoulder"] + body["right_shoulder"]) - 0.5 * (
+        body["left_hip"] + body["right_hip"]
+    )
+    spine = normalize(spine)
+    for side, letter in (("left", "L"), ("right", "R")):
+        out[f"{letter}SHO"] = body[f"{side}_shoulder"] + 0.06 * spine
+        out[f"{letter}FIN"], out[f"{letter}TOE"] = body[f"{side}_hand"], body[f"{side}_toe"]
+        pairs = {
+            "knee": ("KNE", "KNM"),
+            "ankle": ("ANK", "MED"),
+            "elbow": ("ELB", "ELM"),
+            "wrist": ("WRA", "WRB"),
+        }
+        for joint, (a, b) in pairs.items():
+            out[letter + a] = body[f"{side}_{joint}"] + half_m * across
+            out[letter + b] = body[f"{side}_{joint}"] - half_m * across
+    return out
+
+
+def to_c3d(
+    tracks: dict[str, Array], fps: float, *, unit: str = "mm", scale: float = 1000.0, integers: bool = False
+) -> bytes:
+    """Markers [m] as a C3D file, NaN as not seen.
+
+    Args:
+        tracks: trajectory (T, 3) of each label.
+        fps: frames a second.
+        unit: what POINT:UNITS says; scale: that unit's number per metre.
+        integers: write 16-bit integers instead of floats.
+    """
+    writer = c3d.Writer(point_rate=fps, point_units=f"{unit:<4}", point_scale=0.1 if integers else -1.0)
+    x = np.stack(list(tracks.values()), axis=1) * scale
+    table = np.zeros((*x.shape[:2], 5), dtype=np.float32)
+    gone = np.asarray(np.isnan(x).any(axis=2))
+    table[..., :3] = np.where(gone[..., None], 0.0, x)
+    table[..., 3] = np.where(gone, -1.0, 0.0)
+    writer.add_frames([(frame, np.array([[]])) for frame in table])
+    writer.set_point_labels(list(tracks))
+    out = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        writer.write(out)
     return out.getvalue()

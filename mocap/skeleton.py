@@ -73,7 +73,7 @@ class Mapping:
         found: dict[str, int] = {}
         for point, names in self.points.items():
             keys = [(exact, n) for n in names] + [(lower, n.lower()) for n in names]
-            for table, key in keys + [(plain, _plain(n)) for n in names]:
+            for table, key in keys + [(plain, plain_name(n)) for n in names]:
                 if key in table:
                     found[point] = table[key]
                     break
@@ -87,10 +87,11 @@ def plain_names(names: Iterable[str]) -> tuple[str, ...]:
     short = [re.split(r"[:|]", n)[-1] for n in names]
     shared = Counter(n[: m.end()] for n in short for m in re.finditer(r"[_\W]+", n))
     prefix = max((p for p, n in shared.items() if n >= 0.8 * len(short)), key=len, default="")
-    return tuple(_plain(n[len(prefix) :] if prefix and n.startswith(prefix) else n) for n in short)
+    return tuple(plain_name(n[len(prefix) :] if prefix and n.startswith(prefix) else n) for n in short)
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name without letter case and punctuation."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
