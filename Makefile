@@ -2,6 +2,7 @@
 # make test    the tests
 # make check   formatting, lint, types
 # make bench   speed, into bench.json
+# make library the shipped libraries of strokes again, from the archives in MOCAP
 # make setup   only the environment in .venv; the others do it themselves when needed
 # make clean   removes what make made, .venv included
 
@@ -12,7 +13,7 @@ READY := $(VENV)/.ready
 # Further options of pip, e.g. PIP_FLAGS="--find-links DIR" for wheels on disk.
 PIP_FLAGS ?=
 
-.PHONY: rally test check bench setup clean
+.PHONY: rally test check bench library setup clean
 
 rally: $(READY)
 	$(BIN)/python -m policies.rally $(RALLY)
@@ -27,6 +28,11 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m policies.bench
+
+MOCAP ?= ../shared/mocap
+
+library: $(READY)
+	$(BIN)/python -m mocap.stroke_library $(MOCAP) assets/motions
 
 setup: $(READY)
 

@@ -24,7 +24,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from humanoid.files import atomic_write
-from humanoid.joints import JOINT_NAMES
+from humanoid.joints import JOINT_NAMES, LOWER, UPPER
 from humanoid.library_file import (
     FORMAT,
     KEY,
@@ -120,7 +120,9 @@ class MotionLibrary:
         if storage == "float32":
             tables |= {"root_quat": root_quat.astype("<f4"), "joint_pos": joint_pos.astype("<f4")}
         else:
-            step = np.maximum(np.abs(joint_pos).max(axis=0), 1e-3) / 32767.0
+            # By the joints' ranges, so that a motion's numbers do not depend on what else is in the library.
+            most = np.maximum(np.abs(LOWER), np.abs(UPPER))
+            step = np.maximum(np.abs(joint_pos).max(axis=0), most) / 32767.0
             tables |= {
                 "joint_step": step.astype("<f8"),
                 "joint_pos": np.rint(joint_pos / step).astype("<i2"),

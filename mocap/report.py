@@ -16,6 +16,7 @@ import random
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,7 @@ def make_card(
         drawn = stick_strip(names, points, motion.root_pos[rows, :2], azimuth, *TILE)
     captions = [f"{label + ', ' if label else ''}{t:.2f} s" for t, label in zip(times, labels, strict=True)]
     graphs = clip_graphs(robot, motion) if with_graphs else ()
+    record = {**record, "moves": [asdict(move) for move in motion.moves]}
     return Card(record, human, drawn, captions, motion.provenance, graphs)
 
 

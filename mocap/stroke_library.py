@@ -1,7 +1,8 @@
 """Single strokes as a library: cut out of retargeted clips with preparation and follow-through.
 
 A stroke is turned so that the racket moves toward +x when it strikes, and begins with the pelvis above the
-origin. Its provenance holds the strike's figures. The shipped libraries are made again, bit for bit, with
+origin. Its provenance holds the strike's figures and what a G1 is asked for (grade). The shipped libraries
+are made again, bit for bit, with
 
     make library MOCAP=../shared/mocap
 """
@@ -29,13 +30,15 @@ from mocap.dynamics_grade import grade_motion
 from mocap.filters import velocity
 from mocap.library import Sources, load_sources, source_of, write_manifest
 from mocap.quality import PENETRATION_M
-from mocap.racket import face_normal
 from mocap.robot import RobotModel, default_robot
-from mocap.rotations import Array, axis_matrix, continuous, matrix_from_quat, quat_from_matrix
+from mocap.rotations import axis_matrix, continuous, matrix_from_quat, quat_from_matrix
+from mocap.strike import find_strikes
 
 ARCHIVES = ("tennis_caldas", "tennis_snu")
 """Recordings of tennis that the shipped libraries are made of, one library each: their licences differ."""
 FILE = "strokes.safetensors"
+STRIKE_FIGURES = ("height_m", "right_m", "forward_m", "speed_m_s", "rise_deg", "turn_deg", "normal", "step_m")
+"""Of `mocap.strike.Strike`, in the provenance of every stroke."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class StrokeRules:
     pad_s: float = 0.2
     before_s: float = 0.4
     after_s: float = 0.3
-    grades: tuple[str, ...] = ("A", "B")
+    grades: tuple[str, ...] = ("A", "B", "C")
     speed_m_s: tuple[float, float] = (4.0, 25.0)
     velocity_share: float = 1.0
     slide_m_s: float = 0.03
@@ -65,7 +68,8 @@ class StrokeRules:
 def cut_clip(motion: RobotMotion, robot: RobotModel, rules: StrokeRules | None = None) -> list[RobotMotion]:
     """The good strokes of a clip as motions of their own, named CLIP/NN_KIND, in order of time.
 
-    A stroke is left out where a frame of it was mended ("spoiled_s" in the provenance: spans in seconds).
+    A stroke is left out where a frame of it was mended ("spoiled_s" in the provenance: spans in seconds), and if it
+    is of the left hand: the robot's racket is in its right.
     """
     rules = rules or StrokeRules()
     found: list[tuple[float, RobotMotion]] = []
@@ -92,7 +96,9 @@ def cut_clip(motion: RobotMotion, robot: RobotModel, rules: StrokeRules | None =
 
 
 def _span(motion: RobotMotion, stroke: Stroke, rules: StrokeRules) -> tuple[int, int] | None:
-    """Frames [a, b) of a stroke with its margins; None where it is cut short or spoiled."""
+    """Frames [a, b) of a stroke with its margins; None where it is cut short, spoiled or left-handed."""
+    if stroke.hand != "right":
+        return None
     start = max(stroke.start_s - rules.pad_s, 0.0)
     end = min(stroke.end_s + rules.pad_s, motion.duration)
     if stroke.strike_s - start < rules.before_s or end - stroke.strike_s < rules.after_s:
@@ -113,16 +119,35 @@ def _cut(
     tree, fps = robot.tree, motion.fps
     root_pos, root_rot = motion.root_pos[a:b], matrix_from_quat(motion.root_quat[a:b])
     q, contacts = motion.joint_pos[a:b], motion.contacts[a:b]
-    k = round(stroke.strike_s * fps) - a
-    pos, rot = tree.forward(root_pos, root_rot, q)
-    way = velocity(tree.place(robot.racket, pos, rot)[0], fps)[k]
-    turn = axis_matrix("Z", np.array(-np.arctan2(way[1], way[0])))
-    root_pos = (root_pos - root_pos[0] * [1.0, 1.0, 0.0]) @ turn.T
+    start, duration = a / fps, (b - a - 1) / fps
+    piece = RobotMotion(
+        f"{motion.name}/{number:02d}_{stroke.kind}",
+        fps,
+        JOINT_NAMES,
+        root_pos,
+        motion.root_quat[a:b],
+        q,
+        contacts,
+        (_moved(stroke, start, duration),),
+        {
+            **_source(motion),
+            "cut": {"clip": motion.name, "start_s": round(start, 4), "end_s": round(b / fps, 4)},
+        },
+        tuple(
+            Move(m.kind, max(m.start_s - start, 0.0), min(m.end_s - start, duration), m.direction)
+            for m in motion.moves
+            if m.start_s - start < duration and m.end_s > start
+        ),
+    )
+    strike = find_strikes(piece, robot)[0]
+    piece.provenance["strike"] = {key: _rounded(getattr(strike, key)) for key in STRIKE_FIGURES}
+    # Its x is the strike's direction: the pelvis' heading less how far the pelvis is turned from it.
+    facing = root_rot[round(strike.strike_s * fps), :, 0]
+    turn = axis_matrix("Z", np.array(np.radians(strike.turn_deg) - np.arctan2(facing[1], facing[0])))
+    piece.root_pos = root_pos = (root_pos - root_pos[0] * [1.0, 1.0, 0.0]) @ turn.T
     root_rot = turn @ root_rot
+    piece.root_quat = continuous(quat_from_matrix(root_rot))
     pos, rot = tree.forward(root_pos, root_rot, q)
-    centre, attitude = tree.place(robot.racket, pos, rot)
-    v = velocity(centre, fps)
-    normal, _ = face_normal(attitude, v, k)
     slides, deepest = [0.0], np.inf
     for n, sole in enumerate(robot.soles):
         place, tilt = tree.place(sole, pos, rot)
@@ -132,27 +157,6 @@ def _cut(
         )
         held = contacts[1:, n] & contacts[:-1, n]
         slides += list(np.linalg.norm(np.diff(place[:, :2], axis=0), axis=1)[held] * fps)
-    start = a / fps
-    piece = RobotMotion(
-        f"{motion.name}/{number:02d}_{stroke.kind}",
-        fps,
-        JOINT_NAMES,
-        root_pos,
-        continuous(quat_from_matrix(root_rot)),
-        q,
-        contacts,
-        (_moved(stroke, start, (b - a - 1) / fps),),
-        {
-            **_source(motion),
-            "cut": {"clip": motion.name, "start_s": round(start, 4), "strike_s": round(stroke.strike_s, 4)},
-            "strike": _strike(centre[k], v[k], normal, root_pos[k]),
-        },
-        tuple(
-            Move(m.kind, max(m.start_s - start, 0.0), min(m.end_s - start, (b - a - 1) / fps), m.direction)
-            for m in motion.moves
-            if m.start_s - start < (b - a - 1) / fps and m.end_s > start
-        ),
-    )
     share = float((np.abs(velocity(q, fps)) / VELOCITY_LIMIT).max())
     return piece, share, float(np.mean(slides)), deepest
 
@@ -168,17 +172,8 @@ def _source(motion: RobotMotion) -> dict[str, Any]:
     return {key: motion.provenance[key] for key in keys if key in motion.provenance}
 
 
-def _strike(place: Array, v: Array, normal: Array, root: Array) -> dict[str, Any]:
-    """Figures at the strike, in the piece's frame: m and m/s, rounded to what a person can use."""
-    return {
-        "racket_pos_m": [round(float(x), 4) for x in place],
-        "racket_vel_m_s": [round(float(x), 3) for x in v],
-        "face_normal": [round(float(x), 4) for x in normal],
-        "speed_m_s": round(float(np.linalg.norm(v)), 3),
-        "height_m": round(float(place[2]), 4),
-        "ahead_m": round(float(place[0] - root[0]), 4),
-        "left_m": round(float(place[1] - root[1]), 4),
-    }
+def _rounded(value: Any) -> Any:
+    return [round(v, 4) for v in value] if isinstance(value, tuple) else round(value, 4)
 
 
 def strokes_of(

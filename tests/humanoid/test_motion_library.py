@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from humanoid.joints import JOINT_NAMES, READY_JOINT_POS
+from humanoid.joints import JOINT_NAMES, LOWER, READY_JOINT_POS, UPPER
 from humanoid.library_file import KEY
 from humanoid.motion import MotionError, Move, RobotMotion, Stroke
 from humanoid.motion_library import MotionLibrary, read_folder
@@ -95,6 +95,16 @@ def test_same_motions_same_bytes_in_any_order(tmp_path, motions, path):
     again = tmp_path / "again.safetensors"
     MotionLibrary.write(again, reversed(motions))
     assert again.read_bytes() == path.read_bytes()
+
+
+def test_rounded_motions_do_not_depend_on_the_others(tmp_path, motions):
+    for motion in motions:
+        motion.joint_pos = motion.joint_pos.clip(LOWER, UPPER)
+    hashes = []
+    for kept in (motions, motions[:1]):
+        MotionLibrary.write(tmp_path / "m.safetensors", kept, "int16")
+        hashes.append(MotionLibrary.open(tmp_path / "m.safetensors").content_hash("b/two"))
+    assert hashes[0] == hashes[1]
 
 
 def test_select_by_kind_licence_grade_and_archive(path):
