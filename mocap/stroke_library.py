@@ -253,9 +253,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("archives", type=Path, help="folder with tennis_caldas.tar.xz and tennis_snu.tar.xz")
     parser.add_argument("output", type=Path, help="folder of the libraries, e.g. assets/motions")
     parser.add_argument("--only", choices=ARCHIVES, action="append", help="make only this one")
+    parser.add_argument("--workers", type=int, help="processes; all cores when not given")
     options = parser.parse_args(arguments)
     try:
-        for path in build(options.archives, options.output, options.only or ARCHIVES):
+        names = options.only or ARCHIVES
+        for path in build(options.archives, options.output, names, workers=options.workers):
             library = MotionLibrary.open(path)
             size = path.stat().st_size / 1e6
             print(f"{path}: {len(library)} strokes, {library.seconds:.0f} s, {size:.2f} MB")
