@@ -26,14 +26,20 @@ from mocap.report_figures import (
     weighted_mean,
 )
 
-CLEANING: dict[str, str] = {
-    "trimmed_start_s": "T-pose of {:.2f} s cut",
-    "glitch_frames": "{:.0f} glitch frames mended",
-    "nan_frames": "{:.0f} frames without data filled",
-    "still_s": "stands still for {:.1f} s",
-    "mirrored": "mirrored",
+CLEANING: dict[str, tuple[str, float]] = {
+    "trimmed_start_s": ("T-pose of {:.2f} s cut at the start", 0.0),
+    "trimmed_end_s": ("T-pose of {:.2f} s cut at the end", 0.0),
+    "glitch_frames": ("{:.0f} glitch frames", 0.0),
+    "swaps": ("{:.0f} × limbs exchanged", 0.0),
+    "dropouts": ("{:.0f} × joints lost", 0.0),
+    "nan_frames": ("{:.0f} frames without data filled", 0.0),
+    "floor_m": ("floor at {:+.3f} m", 0.01),
+    "floor_tilt_deg": ("floor tilted by {:.1f}°", 0.2),
+    "floor_drift_m_s": ("floor drifts by {:.4f} m/s", 0.001),
+    "rest_s": ("{:.1f} s at rest", 0.0),
+    "mirrored": ("mirrored", 0.0),
 }
-"""Numbers of a record or its provenance that say what was done to a clip, when they are not zero."""
+"""What was found in a clip and done to it, where the record's number is larger than the one here."""
 
 
 @dataclass(frozen=True)
@@ -167,11 +173,13 @@ def motion_seconds(record: Record) -> float:
 
 
 def cleaning_done(record: Record) -> list[str]:
-    """What was done to a clip, as texts."""
+    """What was found in a clip and done to it, as texts."""
+    cleaning = record.get("cleaning")
+    known = {**record, **cleaning} if isinstance(cleaning, dict) else record
     done = []
-    for key, text in CLEANING.items():
-        value = record.get(key)
-        if isinstance(value, int | float) and value:
+    for key, (text, least) in CLEANING.items():
+        value = known.get(key)
+        if isinstance(value, int | float) and abs(value) > least:
             done.append(text.format(value))
     return done
 

@@ -11,6 +11,7 @@ from mocap.config import AppConfig
 from mocap.pipeline import run
 from mocap.report import ReportError, execute, write_report_page
 from mocap.report_figures import METRICS, badness, graph, histogram, reasons, stick_strip
+from mocap.report_page import cleaning_done
 from mocap.strip import WORST, Strip, choose_moments, make_strip, robot_points
 
 METRIC = {m.key: m for m in METRICS}
@@ -190,6 +191,20 @@ def test_a_wrist_path_counts_only_with_strokes():
     record = {"wrist_correlation": 0.5}
     assert reasons(record) == []
     assert reasons(record | {"strokes": [{"kind": "serve"}]}) == ["wrist path 0.500 (target > 0.980)"]
+
+
+def test_what_was_done_to_a_clip_is_said():
+    record = {
+        "trimmed_start_s": 1.2,
+        "glitch_frames": 0,
+        "cleaning": {"floor_m": 0.05, "swaps": 2, "mirrored": False},
+    }
+    assert cleaning_done(record) == [
+        "T-pose of 1.20 s cut at the start",
+        "2 × limbs exchanged",
+        "floor at +0.050 m",
+    ]
+    assert cleaning_done({"cleaning": {"floor_m": 0.005}}) == []
 
 
 def test_histogram_counts_every_clip_and_marks_those_beyond():
