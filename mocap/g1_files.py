@@ -99,7 +99,7 @@ def to_clip(raw: RawMotion, source: str, overrides: Overrides, name: str | None,
 
 def whole_rate(fps: float) -> float:
     """A rate measured from rounded times: the whole number that it is within 0.1 % of, else itself."""
-    return float(round(fps)) if abs(fps - round(fps)) < 1e-3 * fps else fps
+    return float(round(fps)) if np.isfinite(fps) and abs(fps - round(fps)) < 1e-3 * fps else fps
 
 
 def _in_table_order(raw: RawMotion, source: str, overrides: Overrides) -> Array:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
+import sys
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
@@ -27,7 +30,7 @@ _DAMAGE = (
     OverflowError,
     RecursionError,
     RuntimeError,
-    NotImplementedError,
+    struct.error,
     UnicodeError,
     tokenize.TokenError,
     zlib.error,
@@ -38,8 +41,8 @@ _MAX_ENTRIES = 1000
 _HEADER_BYTES = 8192
 
 
-def array_names(data: bytes, source: str) -> tuple[str, ...]:
-    """Names of the arrays in an npz file.
+def array_names(data: bytes | Path, source: str) -> tuple[str, ...]:
+    """Names of the arrays in an npz file, given as its bytes or its path.
 
     Raises:
         ClipFormatError: not a readable zip archive.
@@ -83,9 +86,9 @@ def load_arrays(data: bytes, source: str, wanted: Iterable[str]) -> dict[str, np
     return found
 
 
-def _open(data: bytes, source: str) -> zipfile.ZipFile:
+def _open(data: bytes | Path, source: str) -> zipfile.ZipFile:
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
+        archive = zipfile.ZipFile(io.BytesIO(data) if isinstance(data, bytes) else data)
     except _DAMAGE as e:
         raise ClipFormatError(
             f"{source}: not a readable npz file ({type(e).__name__}: {str(e)[:100]}); get it again"
@@ -115,6 +118,11 @@ def _read_array(stream, name: str, room: int, source: str) -> np.ndarray:
     raw = stream.read(size)
     if len(raw) != size:
         raise ValueError(f"{len(raw)} bytes where its header says {size}")
+    if dtype.kind == "U":
+        # numpy does not check what it takes for text, and stumbles over it later.
+        codes = np.frombuffer(raw, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+        if codes.size and codes.max() > sys.maxunicode:
+            raise ValueError("text with characters that do not exist")
     return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from mocap.c3d_markers import read_c3d
 from mocap.clip import Clip, ClipFormatError
 from mocap.g1_csv import looks_like_csv, read_g1_csv
 from mocap.g1_npz import looks_like_npz, read_g1_npz
+from mocap.npz import array_names
 from mocap.overrides import Overrides, overrides_for
 from mocap.smpl import looks_like_smpl, read_smpl
 
@@ -50,9 +49,8 @@ def _arrays(path: Path, head: bytes) -> tuple[str, ...]:
     if head[:2] != b"PK":
         return ()
     try:
-        with zipfile.ZipFile(path) as archive:
-            return tuple(n.removesuffix(".npy") for n in archive.namelist())
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, struct.error):
+        return array_names(path, str(path))
+    except ClipFormatError:
         return ()
 
 

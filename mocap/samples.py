@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import io
+import json
 import warnings
 
 import c3d
 import numpy as np
 
+from humanoid.joints import JOINT_NAMES
+from humanoid.motion import RobotMotion
 from mocap.asf import fixed_axes
 from mocap.clip import Clip
+from mocap.g1_skeleton import joint_angles
 from mocap.rotations import Array, axis_angle_from_matrix, matrix_from_quat, normalize
 from mocap.skeleton import Body
 from mocap.smpl import JOINTS
+
+SMALL_BVH = """HIERARCHY
+ROOT Hips
+{
+  OFFSET 0 0 0
+  CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
+  JOINT Knee
+  {
+    OFFSET 0 -1 0
+    CHANNELS 3 Yrotation Xrotation Zrotation
+    End Site
+    {
+      OFFSET 0 -2 0
+    }
+  }
+}
+MOTION
+Frames: 2
+Frame Time: 0.02
+1 2 3 10 20 30 40 50 60
+1 2 3 10 20 30 40 50 60
+"""
+"""A BVH file of two joints and two frames."""
 
 NAMES = {
     "Hips": "root", "Chest": "thorax", "Neck": "lowerneck", "Head": "head", "LeftShoulder": "lhumerus",
@@ -170,4 +197,21 @@ def to_c3d(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         writer.write(out)
+    return out.getvalue()
+
+
+def to_g1_npz(clip: Clip, *, qpos: bool = False, motion: RobotMotion | None = None) -> bytes:
+    """A clip of the robot as an npz file with joint names, as MuJoCo's qpos, or as this project's own motion."""
+    place, quat, joints = joint_angles(clip)
+    out = io.BytesIO()
+    if motion is not None:
+        header = {"format": "robot-motion/1", "fps": motion.fps, "joint_names": list(motion.joint_names)}
+        raw = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+        np.savez(out, header=raw, root_pos=place, root_quat=quat, joint_pos=joints)
+    elif qpos:
+        table = np.concatenate([place, quat, joints], axis=1)
+        np.savez(out, qpos=table, joint_names=np.array(JOINT_NAMES), dt=1.0 / clip.fps)
+    else:
+        names = np.array(JOINT_NAMES)
+        np.savez(out, joint_pos=joints, root_pos=place, root_quat=quat, fps=clip.fps, joint_names=names)
     return out.getvalue()
