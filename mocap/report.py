@@ -26,14 +26,14 @@ from humanoid.files import atomic_write
 from humanoid.joints import VELOCITY_LIMIT
 from humanoid.motion import MotionError, RobotMotion
 from mocap.filters import velocity
-from mocap.report_figures import Record, badness, graph, stick_strip, view_azimuth
+from mocap.report_figures import Record, badness, empty_rows, graph, stick_strip, view_azimuth
 from mocap.report_page import Card, clip_page, jpeg, page_name, set_page
 from mocap.robot import RobotModel, default_robot
 from mocap.robot_camera import NoPictures, RobotCamera
 from mocap.rotations import matrix_from_quat
 from mocap.strip import ENDING, Strip, choose_moments, robot_points
 
-TILE = (144, 176)
+TILE = (144, 192)
 """Width and height of one figure [pixels]."""
 
 
@@ -171,15 +171,17 @@ def make_card(
     w, x, y, z = motion.root_quat[rows].T
     heading = np.arctan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
     azimuth = view_azimuth(heading)
+    names, points = robot_points(robot, motion, rows)
+    both = points if strip is None else np.concatenate([points, strip.points], axis=1)
+    crop = empty_rows(both, TILE[1])
     human = ""
     if strip is not None and "pelvis" in strip.names:
         centre = strip.points[:, strip.names.index("pelvis"), :2]
-        human = stick_strip(strip.names, strip.points, centre, azimuth, *TILE)
+        human = stick_strip(strip.names, strip.points, centre, azimuth, *TILE, crop)
     if camera is not None:
-        drawn = jpeg(camera.strip(q, azimuth), f"{record['clip']}, the robot")
+        drawn = jpeg(camera.strip(q, azimuth, crop), f"{record['clip']}, the robot")
     else:
-        names, points = robot_points(robot, motion, rows)
-        drawn = stick_strip(names, points, motion.root_pos[rows, :2], azimuth, *TILE)
+        drawn = stick_strip(names, points, motion.root_pos[rows, :2], azimuth, *TILE, crop)
     captions = [f"{label + ', ' if label else ''}{t:.2f} s" for t, label in zip(times, labels, strict=True)]
     graphs = clip_graphs(robot, motion) if with_graphs else ()
     record = {**record, "moves": [asdict(move) for move in motion.moves]}

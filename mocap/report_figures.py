@@ -213,8 +213,14 @@ def view_azimuth(heading: Array) -> Array:
     return heading + np.pi + 0.5
 
 
+def empty_rows(points: Array, height: int) -> int:
+    """Rows [pixels] at the top of a strip of that height that no figure reaches; 0.25 m are left for a racket."""
+    top = float(points[..., 2].max()) + 0.25
+    return int(np.clip(0.5 * height - height / REACH_M * (top - LOOK_Z_M), 0.0, 0.45 * height))
+
+
 def stick_strip(
-    names: Sequence[str], points: Array, centre: Array, azimuth: Array, width: int, height: int
+    names: Sequence[str], points: Array, centre: Array, azimuth: Array, width: int, height: int, crop: int = 0
 ) -> str:
     """Stick figures side by side: the left limbs blue, the right ones orange.
 
@@ -222,12 +228,12 @@ def stick_strip(
         names: of the P points.
         points: (n, P, 3) [m], floor at zero.
         centre: (n, 2) what the camera looks at [m]. azimuth: (n,) where it looks [rad].
-        width, height: of one figure [pixels].
+        width, height: of one figure [pixels]. crop: rows left out at the top.
     """
     column = {name: i for i, name in enumerate(names)}
     bones = [(column[a], column[b], a) for a, b in BONES if a in column and b in column]
     ratio, tilt = height / REACH_M, np.radians(ELEVATION_DEG)
-    parts = [f'<svg viewBox="0 0 {len(points) * width} {height}" class="sticks" role="img">']
+    parts = [f'<svg viewBox="0 {crop} {len(points) * width} {height - crop}" class="sticks" role="img">']
     for n in range(len(points)):
         p = points[n] - [centre[n, 0], centre[n, 1], LOOK_Z_M]
         c, s = np.cos(azimuth[n]), np.sin(azimuth[n])

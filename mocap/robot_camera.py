@@ -18,9 +18,9 @@ from humanoid.visuals import GROUP, decorate
 
 FOVY_DEG = 14.0
 """Narrow: from afar the picture is nearly the parallel projection of the human's figure beside it."""
-REACH_M = 2.15
+REACH_M = 2.4
 """Height of the world that fills the picture."""
-LOOK_Z_M = 0.86
+LOOK_Z_M = 1.04
 ELEVATION_DEG = -8.0
 FLOOR_HALF_M = 3.0
 _BACKENDS = {"egl": "mujoco.egl", "osmesa": "mujoco.osmesa", "glfw": "mujoco.glfw"}
@@ -40,7 +40,7 @@ class RobotCamera:
         NoPictures: no OpenGL, or no OpenCV to encode with.
     """
 
-    def __init__(self, width: int = 144, height: int = 176) -> None:
+    def __init__(self, width: int = 144, height: int = 192) -> None:
         self.width, self.height = width, height
         try:
             self._cv2: Any = import_module("cv2")
@@ -101,9 +101,9 @@ class RobotCamera:
         mujoco.mjr_readPixels(picture, None, rect, self._context)
         return picture[::-1]
 
-    def strip(self, qpos: np.ndarray, azimuth: np.ndarray, quality: int = 82) -> bytes:
-        """Poses (n, 36) side by side, each from its azimuth (n,) [rad], as a JPEG."""
-        tiles = [self.draw(row, angle) for row, angle in zip(qpos, azimuth, strict=True)]
+    def strip(self, qpos: np.ndarray, azimuth: np.ndarray, crop: int = 0, quality: int = 82) -> bytes:
+        """Poses (n, 36) side by side, each from its azimuth (n,) [rad], as a JPEG without `crop` rows at the top."""
+        tiles = [self.draw(row, angle)[crop:] for row, angle in zip(qpos, azimuth, strict=True)]
         done, encoded = self._cv2.imencode(
             ".jpg", np.hstack(tiles)[..., ::-1], [self._cv2.IMWRITE_JPEG_QUALITY, quality]
         )
