@@ -35,6 +35,7 @@ class ClipReport:
         motion, motion_frames, up, skeleton, wrist_correlation: beyond the contract; the last is the mean over the
             strokes where there are any, see `Quality.stroke_correlations`, else of the right wrist's whole path.
         wrist_correlation_min: of the worst stroke.
+        cleaning: what was found and mended, see `mocap.clean.Cleaned.summary`.
         resumed: whether the motion was kept from an earlier run.
     """
 
@@ -64,6 +65,7 @@ class ClipReport:
     wrist_correlation: float | None = None
     wrist_correlation_min: float | None = None
     figures: dict[str, float | None] = field(default_factory=dict)
+    cleaning: dict[str, Any] = field(default_factory=dict)
     resumed: bool = False
 
     def judge(self, quality: Quality, feasibility: Feasibility) -> None:

@@ -84,13 +84,15 @@ class CleanConfig:
 
     Attributes:
         nan_frames: "error" refuses clips with NaN frames, "interpolate" fills them.
-        trim_t_pose: cut a T-pose at the start.
-        repair_glitches: replace frames in which a marker jumps.
+        trim_t_pose: cut T-poses and A-poses at both ends.
+        repair_glitches: mend jumping markers, lost joints and exchanged limbs.
+        mirror: exchange left and right: "no", "yes", or "auto" (when the racket is in the left hand).
     """
 
     nan_frames: str = "error"
     trim_t_pose: bool = True
     repair_glitches: bool = True
+    mirror: str = "no"
 
 
 @dataclass

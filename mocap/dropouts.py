@@ -17,7 +17,7 @@ SAME = 1e-6
 # its speed before and after.
 LEAST_STEPS, EXPECTED_RAD = 3, 0.06
 # Share of a clip over which a joint may stand and still count as one that moves.
-MOST_FROZEN = 0.5
+MOST_FROZEN = 0.9
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def find_dropouts(clip: Clip) -> list[Dropout]:
     if live.sum() < 3:
         return []
     # While the whole body stands no joint is lost.
-    alone = frozen[:, live].mean(axis=1) < 0.6
+    alone = frozen[:, live].mean(axis=1) < 0.9
     found = []
     half = max(3, round(0.15 * clip.fps))
     for j in np.flatnonzero(live):
@@ -64,11 +64,12 @@ def find_dropouts(clip: Clip) -> list[Dropout]:
 
 
 def _is_stop(q: Array, a: int, b: int) -> bool:
-    """Whether a joint (T, 4) takes the value it holds in frames a … b at other times too: an end stop (a
+    """Whether a joint (T, 4) holds the value that it has in frames a … b at another time too: an end stop (a
     straight elbow), not a lost marker.
     """
     same = np.abs(q - q[a]).max(axis=1) < SAME
-    return int(same[: max(a, 0)].sum() + same[b + 1 :].sum()) > 0
+    same[a : b + 1] = False
+    return bool((same[1:] & same[:-1]).any())
 
 
 def fill_dropouts(clip: Clip, dropouts: list[Dropout]) -> tuple[Clip, list[bool]]:

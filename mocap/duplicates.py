@@ -139,7 +139,9 @@ class Duplicates:
         # The liveliest window of each part of the clip says most.
         parts = np.array_split(np.arange(len(size)), min(LOOKUPS, len(size)))
         starts = [int(p[np.argmax(size[p])]) for p in parts]
-        chosen = sorted({min(s + k, len(size) - 1) for s in starts for k in range(STRIDE)} & set(live.tolist()))
+        chosen = sorted(
+            {min(s + k, len(size) - 1) for s in starts for k in range(STRIDE)} & set(live.tolist())
+        )
         stored = self._windows[: self._used]
         found: dict[int, dict[int, float]] = {}
         squares = np.sum(stored**2, axis=1)
@@ -150,7 +152,9 @@ class Duplicates:
                 lag = int(self._time[w]) - s
                 lags[lag] = min(lags.get(lag, np.inf), float(distance[w]) / float(size[s]) ** 2)
         # Of each earlier clip the best three lags are compared in full.
-        return {(owner, lag) for owner, lags in found.items() for lag in sorted(lags, key=lags.__getitem__)[:3]}
+        return {
+            (owner, lag) for owner, lags in found.items() for lag in sorted(lags, key=lags.__getitem__)[:3]
+        }
 
     def _stretched(self, name: str, print_: Fingerprint) -> Duplicate | None:
         """The same clip from end to end at a wrong frame rate: both brought to one length."""

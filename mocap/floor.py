@@ -167,9 +167,7 @@ def _tilted_fit(x: Array, z: Array, weight: Array, start: float) -> tuple[Array,
     return min(fits, key=lambda f: f[1])
 
 
-def _fit(
-    x: Array, z: Array, weight: Array, start: float, slope: Array | None = None
-) -> tuple[Array, float]:
+def _fit(x: Array, z: Array, weight: Array, start: float, slope: Array | None = None) -> tuple[Array, float]:
     """Robust plane (1 + C,) through stances by iterated weights that vanish beyond `FAR_M` (Tukey), and the
     spread about it.
     """

@@ -22,9 +22,9 @@ def mirror(body: Body) -> Body:
 
 
 def other_side(name: str) -> str:
-    """The same point on the other side: "left_wrist" for "right_wrist", "pelvis" for itself."""
+    """The same point or hand on the other side: "left_wrist" for "right_wrist", "pelvis" for itself."""
     for a, b in (SIDES, SIDES[::-1]):
-        if name.startswith(f"{a}_"):
+        if name == a or name.startswith(f"{a}_"):
             return b + name[len(a) :]
     return name
 

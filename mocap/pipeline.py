@@ -20,8 +20,9 @@ from mocap.clip import Clip, ClipError
 from mocap.clip_report import ClipReport, read_report, write_report
 from mocap.config import AppConfig
 from mocap.dynamics_grade import demand, summarise
-from mocap.filters import resample_cubic, runs
+from mocap.filters import runs
 from mocap.library import load_sources, write_library
+from mocap.mirror import other_side
 from mocap.overrides import overrides_for
 from mocap.quality import Quality, assess
 from mocap.readers import ENDINGS, find, read
@@ -29,7 +30,7 @@ from mocap.report import write_report_page
 from mocap.retarget import Retargeted, retarget
 from mocap.robot import RobotModel, default_robot
 from mocap.self_collision import Bodies
-from mocap.skeleton import Mapping, describe, load_mapping, shipped_mappings, to_body
+from mocap.skeleton import Mapping, describe, load_mapping, shipped_mappings
 from mocap.strip import ENDING, make_strip
 from mocap.strokeset import Cut, choose, cut_strokes, write_set
 from mocap.workers import WorkerError, ordered_map
@@ -100,16 +101,25 @@ def process(
     Raises:
         ClipError: unknown skeleton, no plausible unit, or too short a clip.
     """
-    body = to_body(clip, mapping=mapping, unit_m=config.unit_m, up=config.up)
-    cleaned = clean(body, trim_t_pose=config.clean.trim_t_pose, repair_glitches=config.clean.repair_glitches)
+    cleaned = clean(
+        clip,
+        config.clean,
+        fps=config.retarget.fps,
+        mapping=mapping,
+        unit_m=config.unit_m,
+        up=config.up,
+        hand=config.hand,
+    )
+    body = cleaned.body
     if cleaned.body.frames < 5 or (cleaned.body.frames - 1) / cleaned.body.fps < 0.2:
         raise ClipError(f"{clip.provenance.get('file', name)}: too short to retarget ({clip.frames} frames)")
-    result = retarget(cleaned.body, robot, config.retarget, config.hand)
+    # A left-hander who was mirrored plays with the right hand.
+    hand = other_side(config.hand) if config.hand and cleaned.mirrored else config.hand
+    result = retarget(cleaned.body, robot, config.retarget, hand)
     bodies = Bodies(robot)
     quality = assess(result, robot, bodies)
     placed = result.joint_pos, result.joint_rot
     needs = demand(result.root_pos, result.root_rot, result.q, result.fps, robot, placed)
-    glitches = int(cleaned.glitches.sum())
     report = ClipReport(
         clip=name,
         ok=True,
@@ -117,7 +127,8 @@ def process(
         fps_in=clip.fps,
         unit_m=body.unit_m,
         trimmed_start_s=round(cleaned.trimmed_start_s, 4),
-        glitch_frames=glitches,
+        glitch_frames=cleaned.glitch_frames,
+        cleaning=cleaned.summary(),
         motion_frames=len(result.q),
         up=body.up,
         skeleton=body.mapping,
@@ -131,13 +142,14 @@ def process(
         "up": body.up,
         "read_as": describe(clip, body),
         "trimmed_start_s": report.trimmed_start_s,
-        "glitch_frames": glitches,
+        "glitch_frames": cleaned.glitch_frames,
+        "cleaning": cleaned.provenance(),
         "scale": round(result.scale, 6),
         "grade": report.grade,
         "feasibility": report.feasibility,
     }
     report.strokes = [asdict(s) for s in result.motion(name, {}).strokes]
-    spoiled = resample_cubic(cleaned.glitches.astype(float), cleaned.body.fps, result.fps)[: len(result.q)] > 0.01
+    spoiled = cleaned.glitches[: len(result.q)]
     # Spans in seconds: libraries of strokes leave out what was mended.
     provenance["spoiled_s"] = [[round(a / result.fps, 3), round(b / result.fps, 3)] for a, b in runs(spoiled)]
     return Processed(result, quality, report, provenance, spoiled)

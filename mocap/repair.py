@@ -17,6 +17,8 @@ from mocap.glitches import LIMBS, Glitch
 from mocap.rotations import Array, continuous, quat_exp, quat_inverse, quat_log, quat_product
 from mocap.skeleton import Mapping
 
+# A joint that is turned by this much more [rad] after a gap than its speed explains has been described anew.
+FLIP_RAD = 0.8
 # Bridges up to this long follow the speeds at both sides; longer ones lean to the straight way [s]. Over
 # more than the second figure nothing is invented: the frames are only marked.
 BRIDGE_S, LONGEST_S = 0.15, 0.5
@@ -117,6 +119,12 @@ def _bridge_rotations(q: Array, joints: np.ndarray, a: int, b: int, fps: float, 
 
     lean = min(1.0, BRIDGE_S * fps / n)
     before, after = rate(a - 3, a - 1), rate(b, b + 2)
+    usual = sum(0.0 if v is None else np.linalg.norm(v, axis=-1) for v in (before, after))
+    if np.any(np.linalg.norm(chord, axis=-1) > FLIP_RAD + n * usual):
+        # A twist moved from one joint to the next meanwhile: half-way between, the limb would point anywhere.
+        middle = (a + b) // 2
+        q[a:middle, joints], q[middle:b, joints] = p, r
+        return
     start, stop = (
         chord if v is None else _bounded(v * n, chord) * lean + chord * (1.0 - lean) for v in (before, after)
     )
@@ -143,9 +151,7 @@ def _bridge_vectors(x: Array, joints: np.ndarray, a: int, b: int, fps: float, ba
 
     start, stop = slope(a - 3, a - 1), slope(b, b + 2)
     t = (np.arange(1, n) / n)[:, None, None]
-    x[a:b, joints] = (
-        p + start * t * (1 - t) ** 2 + chord * t * t * (3 - 2 * t) + stop * t * t * (t - 1)
-    )
+    x[a:b, joints] = p + start * t * (1 - t) ** 2 + chord * t * t * (3 - 2 * t) + stop * t * t * (t - 1)
 
 
 def _bounded(slope: Array, chord: Array) -> Array:

@@ -1,9 +1,10 @@
 """Fit the stroke classifier, and say how well it does on players whom it has not seen.
 
-    python -m mocap.train_strokes CLIPS --annotations assets/annotations/strokes_caldas.csv
+    python -m mocap.train_strokes CLIPS
 
-`CLIPS` is the folder of all archives. Strokes are those of the annotations; all other swings of those clips, of both
-hands, and all swings of clips that have no tennis in them, are not strokes. `--check` only measures.
+`CLIPS` is the folder of all archives. Strokes are those of the annotations (assets/annotations); all other swings of
+those clips, of both hands, and all swings of clips that have no tennis in them, are not strokes. `--check` only
+measures.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from mocap.benchmark import synthetic_clip
 from mocap.clean import clean
 from mocap.clip import ClipError
 from mocap.config import RetargetConfig
+from mocap.filters import resample_cubic
 from mocap.readers import find, read
 from mocap.retarget import prepare
 from mocap.skeleton import Body, to_body
@@ -29,6 +31,10 @@ from mocap.swings import find_swings
 
 NEAR_S = 0.3
 """A swing this near to an annotated strike may be it [s]."""
+
+SLOWER = 0.7
+"""Every clip of tennis is also shown at this speed, as if the player had hit softly: without it, strokes of a player
+who swings at half the speed of all others are not found (docs/strokes.md)."""
 
 RANDOM_SEED = 0
 
@@ -59,6 +65,7 @@ class Example:
         times: (N,) [s].
         figures: (N, F).
         labels: (N,) indices into `CLASSES`, -1 for swings that count neither way.
+        measured: whether it counts when a classifier is measured; what is made from a clip or made up does not.
     """
 
     clip: str
@@ -67,29 +74,36 @@ class Example:
     times: np.ndarray
     figures: np.ndarray
     labels: np.ndarray
+    measured: bool = True
 
 
-def read_annotations(path: Path) -> dict[str, list[Annotation]]:
+def read_annotations(paths: Iterable[Path]) -> dict[str, list[Annotation]]:
     """Annotations per clip name (without ending)."""
     out: dict[str, list[Annotation]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            out.setdefault(row["clip"], []).append(
-                Annotation(
-                    row["kind"], row["side"], row["hand"], float(row["strike_s"]), row["sure"] == "yes"
+    for path in paths:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                out.setdefault(row["clip"], []).append(
+                    Annotation(
+                        row["kind"], row["side"], row["hand"], float(row["strike_s"]), row["sure"] == "yes"
+                    )
                 )
-            )
     return out
 
 
 def load_body(path: Path) -> tuple[Body, float]:
     """A clip as stroke finding sees it, and how much was cut off its start [s]."""
-    cleaned = clean(to_body(read(path)))
+    cleaned = clean(read(path), fps=RetargetConfig().fps)
     return prepare(cleaned.body, RetargetConfig()), cleaned.trimmed_start_s
 
 
 def examples(
-    body: Body, clip: str, player: str, annotations: Iterable[Annotation] | None, skip_s: float = 0.0
+    body: Body,
+    clip: str,
+    player: str,
+    annotations: Iterable[Annotation] | None,
+    skip_s: float = 0.0,
+    measured: bool = True,
 ) -> Iterator[Example]:
     """The labelled swings of a clip.
 
@@ -98,6 +112,7 @@ def examples(
         clip, player: names.
         annotations: its strokes; None: it has none at all.
         skip_s: what was cut off the clip's start.
+        measured: see `Example`.
     """
     known = list(annotations or ())
     for hand in ("right", "left"):
@@ -117,7 +132,16 @@ def examples(
             best = near[np.argmax(swings.speed[near] - 8.0 * gap[near])]
             labels[near[gap[near] < 0.25]] = -1
             labels[best] = a.label if a.sure else -1
-        yield Example(clip, player, hand, times, swings.figures, labels)
+        yield Example(clip, player, hand, times, swings.figures, labels, measured)
+
+
+def slowed(
+    body: Body, clip: str, player: str, annotations: Iterable[Annotation], skip_s: float
+) -> Iterator[Example]:
+    """The same clip at `SLOWER` times its speed."""
+    points = resample_cubic(body.points, body.fps, body.fps / SLOWER)
+    later = [replace(a, strike_s=(a.strike_s - skip_s) / SLOWER) for a in annotations]
+    return examples(replace(body, points=points), clip, player, later, measured=False)
 
 
 def made_up() -> list[Example]:
@@ -131,7 +155,7 @@ def made_up() -> list[Example]:
                 for n in range(int(20.0 / period_s))
             ]
             body = prepare(to_body(clip), RetargetConfig())
-            out += examples(body, clip.name, "made up", strokes)
+            out += examples(body, clip.name, "made up", strokes, measured=False)
     return out
 
 
@@ -156,7 +180,8 @@ def confusion(data: list[Example], model: StrokeClassifier) -> np.ndarray:
     counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
     clips: dict[str, list[Example]] = {}
     for e in data:
-        clips.setdefault(e.clip, []).append(e)
+        if e.measured:
+            clips.setdefault(e.clip, []).append(e)
     for both in clips.values():
         chances = {e.hand: model.probabilities(e.figures) for e in both}
         hand = racket_hand({h: 1.0 - p[:, 0] for h, p in chances.items()})
@@ -205,14 +230,29 @@ def load_all(folder: Path, annotations: dict[str, list[Annotation]], no_tennis: 
             continue
         player = path.stem.split("_")[0] if known else f"no tennis {sum(map(ord, name)) % 2}"
         out += examples(body, name, player, known, skip)
+        if known:
+            out += slowed(body, name, player, known, skip)
     return out
+
+
+def _is_stroke(labels: np.ndarray) -> np.ndarray:
+    return labels > 0
+
+
+def _is_none(labels: np.ndarray) -> np.ndarray:
+    return labels == 0
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=Path)
-    parser.add_argument("--annotations", type=Path, default=Path("assets/annotations/strokes_caldas.csv"))
+    parser.add_argument(
+        "--annotations",
+        type=Path,
+        nargs="+",
+        default=sorted(Path("assets/annotations").glob("strokes_*.csv")),
+    )
     parser.add_argument(
         "--no-tennis",
         nargs="*",
@@ -228,6 +268,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="measure only, write nothing")
     asked = parser.parse_args()
     known = read_annotations(asked.annotations)
+    if not known:
+        parser.error("no annotations; give --annotations FILE.csv, see assets/annotations")
     data = load_all(asked.clips, known, asked.no_tennis)
     held = leave_one_out(data)
     for player, counts in held.items():
@@ -238,11 +280,12 @@ def main() -> None:
     for name, row in zip(CLASSES, total, strict=True):
         print(f"{name:18s}" + " ".join(f"{n:9d}" for n in row))
     if not asked.check:
+        own = [e for e in data if e.measured]
+        strokes, others = (sum(int(test(e.labels).sum()) for e in own) for test in (_is_stroke, _is_none))
         about = {
             "fitted by": "python -m mocap.train_strokes",
-            "data": f"{sum(int((e.labels > 0).sum()) for e in data)} annotated strokes of {len(known)} tennis clips, "
-            f"{sum(int((e.labels == 0).sum()) for e in data)} other swings",
-            "licence": "Apache-2.0; the recordings of the strokes are CC BY-SA 3.0, see assets/annotations",
+            "data": f"{strokes} annotated strokes of {len(known)} tennis clips, {others} other swings",
+            "licence": "Apache-2.0; the recordings that were annotated: see assets/annotations",
         }
         fit(data).save(asked.output, about)
         print(f"written to {asked.output}")

@@ -13,7 +13,6 @@ from mocap.clean import clean
 from mocap.quality import assess
 from mocap.retarget import retarget
 from mocap.robot import RobotModel
-from mocap.skeleton import to_body
 
 ARCHIVES = (
     "tennis_caldas",
@@ -46,7 +45,7 @@ def test_real_clips_meet_the_targets(archive: str, shared_mocap: Path, robot: Ro
         pytest.skip(f"no {path}")
     qualities, frames = [], []
     for name, data in first_clips(path, 3):
-        result = retarget(clean(to_body(parse_bvh(data, name))).body, robot)
+        result = retarget(clean(parse_bvh(data, name), fps=50.0).body, robot)
         qualities.append(assess(result, robot))
         frames.append(len(result.q))
 
