@@ -28,15 +28,15 @@ class Format:
         endings: file name endings (lower case).
         is_ours: whether a file's path and first bytes look like it.
         read: the reader; takes the path, the overrides and what to do with NaN frames.
-        every: whether any file with its ending is taken for a clip when a folder is searched; else only one
-            whose content looks like it.
+        search: which files with its ending are taken for clips when a folder is searched: "all", those whose
+            "content" looks like it, or "none".
     """
 
     name: str
     endings: tuple[str, ...]
     is_ours: Callable[[Path, bytes], bool]
     read: Callable[[Path, Overrides, str], Clip]
-    every: bool = True
+    search: str = "all"
 
 
 def _text_head(head: bytes) -> str:
@@ -72,7 +72,7 @@ FORMATS: tuple[Format, ...] = (
         (".csv",),
         lambda path, head: b"\0" not in head and looks_like_csv(_text_head(head)),
         lambda path, o, nan: read_g1_csv(path, o),
-        every=False,
+        search="content",
     ),
     Format(
         "C3D",
@@ -85,14 +85,22 @@ FORMATS: tuple[Format, ...] = (
         (".npz",),
         lambda path, head: looks_like_smpl(_arrays(path, head)),
         lambda path, o, nan: read_smpl(path, o, nan=nan),
-        every=False,
+        search="content",
+    ),
+    # Results of earlier runs may lie among the clips; they are read only when they are named.
+    Format(
+        "motions of this project",
+        (".npz",),
+        lambda path, head: "header" in (names := _arrays(path, head)) and looks_like_npz(names),
+        lambda path, o, nan: read_g1_npz(path, o),
+        search="none",
     ),
     Format(
         "G1 joints, npz",
         (".npz",),
         lambda path, head: looks_like_npz(_arrays(path, head)),
         lambda path, o, nan: read_g1_npz(path, o),
-        every=False,
+        search="content",
     ),
 )
 """What can be read."""
@@ -174,7 +182,7 @@ def find(folder: Path) -> list[Path]:
 
 def _is_clip(path: Path) -> bool:
     named = [f for f in FORMATS if path.suffix.lower() in f.endings]
-    if any(f.every for f in named):
+    if any(f.search == "all" for f in named):
         return True
     if not named:
         return False
@@ -183,4 +191,5 @@ def _is_clip(path: Path) -> bool:
             head = file.read(HEAD_BYTES)
     except OSError:
         return False
-    return any(f.is_ours(path, head) for f in named)
+    first = next((f for f in named if f.is_ours(path, head)), None)
+    return first is not None and first.search == "content"
