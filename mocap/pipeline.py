@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +21,7 @@ from mocap.clip_report import ClipReport, read_report, write_report
 from mocap.config import AppConfig
 from mocap.dynamics_grade import demand, summarise
 from mocap.filters import runs
+from mocap.g1_skeleton import is_robot
 from mocap.library import load_sources, write_library
 from mocap.mirror import other_side
 from mocap.overrides import overrides_for
@@ -33,6 +34,7 @@ from mocap.self_collision import Bodies
 from mocap.skeleton import Mapping, describe, load_mapping, shipped_mappings
 from mocap.strip import ENDING, make_strip
 from mocap.strokeset import Cut, choose, cut_strokes, write_set
+from mocap.take_over import take_over
 from mocap.workers import WorkerError, ordered_map
 
 
@@ -101,9 +103,12 @@ def process(
     Raises:
         ClipError: unknown skeleton, no plausible unit, or too short a clip.
     """
+    # The robot's own motion is taken as it is.
+    ours = is_robot(clip)
+    untouched = replace(config.clean, trim_t_pose=False, repair_glitches=False, mirror="no")
     cleaned = clean(
         clip,
-        config.clean,
+        untouched if ours else config.clean,
         fps=config.retarget.fps,
         mapping=mapping,
         unit_m=config.unit_m,
@@ -115,7 +120,10 @@ def process(
         raise ClipError(f"{clip.provenance.get('file', name)}: too short to retarget ({clip.frames} frames)")
     # A left-hander who was mirrored plays with the right hand.
     hand = other_side(config.hand) if config.hand and cleaned.mirrored else config.hand
-    result = retarget(cleaned.body, robot, config.retarget, hand)
+    if ours:
+        result = take_over(clip, robot, config.retarget, hand)
+    else:
+        result = retarget(cleaned.body, robot, config.retarget, hand)
     bodies = Bodies(robot)
     quality = assess(result, robot, bodies)
     placed = result.joint_pos, result.joint_rot

@@ -9,11 +9,14 @@ import pytest
 
 from humanoid.joints import JOINT_NAMES, LOWER, UPPER
 from humanoid.kinematics import build_pinocchio, to_pinocchio
+from humanoid.motion import RobotMotion
 from mocap.clip import Clip, ClipDataError, ClipError, ClipFormatError
+from mocap.config import AppConfig
 from mocap.g1_csv import parse_g1_csv, write_g1_csv
 from mocap.g1_npz import parse_g1_npz, read_g1_npz
 from mocap.g1_skeleton import breadth_first, joint_angles, robot_clip, robot_motion
 from mocap.overrides import Overrides
+from mocap.pipeline import run
 from mocap.readers import read
 from mocap.skeleton import to_body
 
@@ -251,3 +254,20 @@ def test_orders_can_be_overridden(g1: Clip):
     assert not np.allclose(joint_angles(told)[1], joint_angles(clip)[1])
     assert json.dumps(told.provenance)
     assert replace(told, name="x").unit_m == 1.0
+
+
+def test_a_run_keeps_the_angles_of_a_robot_file(tmp_path):
+    place, quat, joints = made_up()
+    fast = robot_clip("g1", place, quat, joints, 50.0, {"file": "g1"})
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "walk.csv").write_text(write_g1_csv(fast))
+    (tmp_path / "in" / "clips.yaml").write_text('"*.csv": {fps: 50}')
+    config = AppConfig(input=str(tmp_path / "in"), output=str(tmp_path / "out"), workers=1)
+    lines: list[str] = []
+    (report,) = list(run(config, lines.append))
+    assert report.ok, report.error
+    assert "skeleton g1, " in lines[0] or "skeleton g1:" in lines[0]
+    motion = RobotMotion.load(tmp_path / "out" / "walk.npz")
+    np.testing.assert_allclose(motion.joint_pos, joints, atol=1e-6)
+    np.testing.assert_allclose(motion.root_pos, place, atol=1e-6)
+    assert motion.provenance["retargeted"].startswith("no")
