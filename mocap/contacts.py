@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from mocap.filters import close_gaps, low_pass, runs, smoothstep, velocity
+from mocap.floor import find_floor
 from mocap.rotations import Array, wrap
 from mocap.skeleton import SIDES, Body
 
@@ -33,19 +34,8 @@ class Footing:
 
 
 def floor_height(body: Body) -> float:
-    """Height of the toes while they stand [m]: the median height of the slower, lower half of the slow toe
-    samples.
-    """
-    heights = []
-    for side in SIDES:
-        toe = body[f"{side}_toe"]
-        speed = np.linalg.norm(velocity(toe, body.fps), axis=1)
-        z = toe[:, 2]
-        slow = speed <= max(0.3, np.percentile(speed, 20))
-        heights.append(z[slow])
-    z = np.concatenate(heights)
-    low = z[z <= np.percentile(z, 60)]
-    return float(np.median(low))
+    """Height of the toes while they stand [m], see `mocap.floor`."""
+    return find_floor(body).height_m
 
 
 def find_footing(
