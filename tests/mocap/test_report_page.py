@@ -65,7 +65,7 @@ def folder(tmp_path_factory):
     (path / "in" / "set" / "a & b.bvh").write_text(to_bvh(synthetic_clip(4.0, 50.0)))
     (path / "in" / "set" / "c.bvh").write_text(to_bvh(synthetic_clip(2.0, 50.0)))
     (path / "in" / "bad.bvh").write_text("<script>alert(1)</script>")
-    list(run(AppConfig(input=str(path / "in"), output=str(path / "out")), lambda line: None))
+    list(run(AppConfig(input=str(path / "in"), output=str(path / "out"), workers=1), lambda line: None))
     return path / "out"
 
 
@@ -231,3 +231,26 @@ def test_graphs_keep_peaks():
     assert "up to 5 m" in svg
     heights = [float(p.split()[1]) for p in svg.split('<path d="M')[-1].split('"')[0].split("L")]
     assert min(heights) < 20.0
+
+
+def test_rally_retarget_writes_library_and_page_when_asked(tmp_path):
+    from humanoid.motion_library import MotionLibrary
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "c.bvh").write_text(to_bvh(synthetic_clip(2.0, 50.0)))
+    (tmp_path / "sources.yaml").write_text('"c": {licence: CC0-1.0}')
+    library = tmp_path / "out" / "all.safetensors"
+    config = AppConfig(
+        input=str(tmp_path / "in"),
+        output=str(tmp_path / "out"),
+        library=str(library),
+        sources=str(tmp_path / "sources.yaml"),
+        report=True,
+        workers=1,
+    )
+    said = []
+    list(run(config, said.append))
+    assert MotionLibrary.open(library).select(licence="CC0-1.0") == ["c"]
+    assert library.with_suffix(".csv").is_file()
+    assert "1 of 1 clips retargeted" in Reader((tmp_path / "out" / "report.html").read_text()).text
+    assert any("1 motions" in line for line in said)
