@@ -13,7 +13,7 @@ import numpy as np
 
 from mocap.filters import low_pass, resample_cubic, velocity
 from mocap.rotations import Array, normalize
-from mocap.skeleton import Body
+from mocap.skeleton import SIDES, Body
 from mocap.stroke_classifier import CLASSES, StrokeClassifier, shipped_classifier
 from mocap.swings import RATE_HZ, Swings, find_swings
 
@@ -38,7 +38,7 @@ class HumanStroke:
         hand: "right" or "left".
         start, strike, end: frame numbers: the calm moment before the preparation, the racket meeting the ball, the
             calm moment after the follow-through. The strike is where the wrist is fastest, overhead where it is
-            highest: recordings have neither ball nor racket.
+            highest just after: recordings have neither ball nor racket.
         speed_m_s: wrist speed at the strike [m/s].
         direction: (2,) horizontal unit vector in which the wrist moves at the strike.
         side: "forehand" or "backhand" of groundstrokes and volleys, "" overhead.
@@ -155,7 +155,11 @@ def _stroke(at_rate: Body, body: Body, swings: Swings, chances: Array, i: int) -
     v = velocity(path, fps)
     speed = np.linalg.norm(v, axis=1)
     peak = int(swings.frames[i])
-    strike = _highest(path[:, 2], peak, fps) if kind in OVERHEAD else peak
+    strike = peak
+    if kind in OVERHEAD:
+        strike = _overhead(path[:, 2], at_rate[f"{hand}_shoulder"][:, 2], speed, peak, fps)
+    elif swings.together[peak]:
+        strike = _both_hands(at_rate, peak, fps)
     start, end = _extent(speed, strike, kind, fps)
     way = v[strike, :2] / max(float(np.linalg.norm(v[strike, :2])), 1e-9)
     ratio, last = body.fps / fps, body.frames - 1
@@ -163,10 +167,23 @@ def _stroke(at_rate: Body, body: Body, swings: Swings, chances: Array, i: int) -
     return HumanStroke(kind, hand, *frames, float(swings.speed[i]), way, side, float(1.0 - chances[i, 0]))
 
 
-def _highest(z: Array, peak: int, fps: float) -> int:
-    """The highest moment of the wrist within 0.25 s of its fastest: a serve's wrist is fast before and after."""
-    a, b = max(0, peak - round(0.25 * fps)), min(len(z), peak + round(0.25 * fps) + 1)
-    return a + int(np.argmax(z[a:b]))
+def _overhead(z: Array, shoulder: Array, speed: Array, peak: int, fps: float) -> int:
+    """Where a serve or smash is met: the wrist's highest moment in the 0.1 s from its first peak of speed above the
+    shoulder. It has two: as the arm is thrown up, and as it comes down after the ball.
+    """
+    reach = round(0.3 * fps)
+    early = np.arange(max(1, peak - reach), peak + 1)
+    top = (speed[early] >= speed[early - 1]) & (speed[early] > speed[np.minimum(early + 1, len(speed) - 1)])
+    top &= (z[early] > shoulder[early]) & (speed[early] > 0.6 * speed[peak])
+    first = int(early[top][0]) if top.any() else peak
+    return first + int(np.argmax(z[first : first + round(0.1 * fps) + 1]))
+
+
+def _both_hands(body: Body, peak: int, fps: float) -> int:
+    """Where a two-handed stroke is met: the peak of both wrists' mean speed within 0.1 s."""
+    total = sum(np.linalg.norm(velocity(low_pass(body[f"{s}_wrist"], fps, 8.0), fps), axis=1) for s in SIDES)
+    a = max(0, peak - round(0.1 * fps))
+    return a + int(np.argmax(np.asarray(total)[a : peak + round(0.1 * fps) + 1]))
 
 
 def _extent(speed: Array, strike: int, kind: str, fps: float) -> tuple[int, int]:
