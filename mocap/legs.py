@@ -78,7 +78,7 @@ class Legs:
         for _ in range(3):
             self._inverse(lowered, root_rot, q)
             smooth_swings(self.robot, q, contact, self.config.fps, self.config.cutoff_hz)
-            sunk = self._sunk(lowered, root_rot, q)
+            sunk = sunk_depth(self.robot, lowered, root_rot, q, contact)
             if sunk.max() < 0.003:
                 break
             # A swinging foot that is tilted more than wished dips its edge: it is raised by as much.
@@ -86,18 +86,6 @@ class Legs:
                 self.lift[:, n] += 1.2 * envelope(sunk[:, n], self.config.fps, 0.04)
             self.lift[contact] = 0.0
         return lowered
-
-    def _sunk(self, root_pos: Array, root_rot: Array, q: Array) -> Array:
-        """How deep the lowest edge of each swinging sole is under the ground (T, 2) [m]."""
-        a, b = self.robot.foot_half_m
-        corners = np.array([[x, y, 0.0] for x in (-a, a) for y in (-b, b)])
-        out = np.zeros((len(q), 2))
-        for n in range(2):
-            chain = self.robot.legs[n]
-            _, _, place, attitude = chain.forward(root_rot, root_pos, q[:, chain.columns])
-            low = place[:, 2] + (attitude[:, 2] @ corners.T).min(axis=1)
-            out[:, n] = np.where(self.footing.contact[:, n], 0.0, np.maximum(-low, 0.0))
-        return out
 
     def _targets(self, root_pos: Array, root_rot: Array) -> tuple[Array, Array]:
         """Ankle targets (T, 2, 3), z = lift over the standing height, and headings (T, 2)."""
@@ -317,17 +305,38 @@ def track_feet(
         drop = np.maximum(drop, np.where(contact[:, n], hip[:, 2] - highest, 0.0))
     root_pos = root_pos.copy()
     root_pos[:, 2] -= envelope(np.clip(drop, 0.0, ROOT_DROP_M), fps)
-    for n in range(2):
-        chain = robot.legs[n]
-        place, attitude = soles[n]
-        weight = np.where(contact[:, n, None], [3.0, 3.0, 3.0], [0.3, 0.3, 0.3])
-        still = np.where(contact[:, n, None], 0.0, np.array([0.0, 0.0, 0.03, 0.0, 0.0, 0.0]))
-        before = q[:, chain.columns]
-        q[:, chain.columns] = solve_pose(
-            chain, root_rot, root_pos, before, place, attitude, weight, still, before, 20
-        )
-    smooth_swings(robot, q, contact, fps)
+    lift = np.zeros((len(q), 2))
+    for _ in range(3):
+        for n in range(2):
+            chain = robot.legs[n]
+            place, attitude = soles[n]
+            place = place + lift[:, n, None] * [0.0, 0.0, 1.0]
+            weight = np.where(contact[:, n, None], [3.0, 3.0, 3.0], [0.3, 0.3, 0.3])
+            still = np.where(contact[:, n, None], 0.0, np.array([0.0, 0.0, 0.03, 0.0, 0.0, 0.0]))
+            before = q[:, chain.columns]
+            q[:, chain.columns] = solve_pose(
+                chain, root_rot, root_pos, before, place, attitude, weight, still, before, 20
+            )
+        smooth_swings(robot, q, contact, fps)
+        sunk = sunk_depth(robot, root_pos, root_rot, q, contact)
+        if sunk.max(initial=0.0) < 0.004:
+            break
+        for n in range(2):
+            lift[:, n] += 1.2 * envelope(sunk[:, n], fps, 0.04)
+        lift[contact] = 0.0
     return root_pos, q
+
+
+def sunk_depth(robot: RobotModel, root_pos: Array, root_rot: Array, q: Array, contact: np.ndarray) -> Array:
+    """How deep the lowest edge of each swinging sole is under the ground (T, 2) [m]; zero for standing feet."""
+    a, b = robot.foot_half_m
+    corners = np.array([[x, y, 0.0] for x in (-a, a) for y in (-b, b)])
+    out = np.zeros((len(q), 2))
+    for n, chain in enumerate(robot.legs):
+        _, _, place, attitude = chain.forward(root_rot, root_pos, q[:, chain.columns])
+        low = place[:, 2] + (attitude[:, 2] @ corners.T).min(axis=1)
+        out[:, n] = np.where(contact[:, n], 0.0, np.maximum(-low, 0.0))
+    return out
 
 
 def envelope(drop: Array, fps: float, half_s: float = 0.12) -> Array:

@@ -152,7 +152,7 @@ def assess(motion: Retargeted, robot: RobotModel, bodies: Bodies | None = None) 
         wrist_correlation=_wrist_correlation(motion, robot, "right", 0, frames),
         stroke_correlations=stroke_correlations(motion, robot),
         stance_fraction=float(claimed.mean()),
-        momentum=compare(motion.body, tree, motion.joint_pos, motion.joint_rot, claimed, motion.scale),
+        momentum=compare(motion.body, tree, motion.joint_pos, motion.joint_rot, motion.scale),
     )
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # at the strike.
 SIDE_PULL = 0.5
 TIP_RISE = (0.2, 0.5)
+# A carried racket points no lower than this [rad], if the wrist needs no more than that for it [rad].
+CARRY_RISE, CARRY_BEND = -0.35, 1.3
 
 
 def wrist_angles(relative: Array, fix: Array) -> Array:
@@ -35,6 +37,30 @@ def wrist_angles(relative: Array, fix: Array) -> Array:
     yaw = np.arctan2(-w[:, 0, 1], w[:, 0, 0])
     roll = np.arctan2(-w[:, 1, 2], w[:, 2, 2])
     return np.stack([roll, pitch, yaw], axis=1)
+
+
+def carry_angles(base: Array, torso: Array, fps: float, lower: Array, upper: Array) -> Array:
+    """Wrist roll, pitch, yaw (T, 3) of a racket that is carried: along the forearm, but not far below level.
+
+    An arm that hangs would let the racket, which is as long as the robot's arm, into legs and ground.
+
+    Args:
+        base: (T, 3, 3) the wrist at zero angles, x along the forearm. torso: (T, 3, 3), x forward.
+        fps: frames a second.
+        lower, upper: limits of the three angles.
+    """
+    along = base[:, :, 0]
+    # Where the arm hangs straight down, forward is the torso's.
+    ahead = normalize((along + 0.3 * torso[:, :, 0]) * [1.0, 1.0, 0.0])
+    rise = np.maximum(np.arcsin(np.clip(along[:, 2], -1.0, 1.0)), CARRY_RISE)
+    blend = smoothstep((CARRY_RISE + 0.3 - np.arcsin(np.clip(along[:, 2], -1.0, 1.0))) / 0.6)[:, None]
+    wished = ahead * np.cos(rise)[:, None] + np.array([0.0, 0.0, 1.0]) * np.sin(rise)[:, None]
+    tip = normalize((1.0 - blend) * along + blend * wished)
+    local = (np.swapaxes(base, 1, 2) @ tip[..., None])[..., 0]
+    yaw = np.arcsin(np.clip(local[:, 1], -1.0, 1.0))
+    pitch = np.arctan2(-local[:, 2], local[:, 0])
+    angles = np.stack([0.0 * yaw, pitch, yaw], axis=1)
+    return np.clip(low_pass(np.clip(angles, -CARRY_BEND, CARRY_BEND), fps, 3.0), lower, upper)
 
 
 def refine_strikes(
@@ -86,18 +112,19 @@ def aim_racket(
     lower, upper = tree.lower[columns] + 0.02, tree.upper[columns] - 0.02
     strokes = [s for s in strokes if s.hand == "right" and s.kind not in OVERHEAD]
     q[:, columns] = 0.0
-    if not strokes:
-        return
     frames = len(q)
     elbow = tree.index("right_elbow_joint")
     pos, rot = tree.forward(root_pos, root_rot, q)
     fore_rot = rot[:, elbow]
     wrist_mount = tree.rotations[tree.index(names[0])]
     base = fore_rot @ wrist_mount
+    neutral = carry_angles(base, rot[:, robot.waist[2] + 1], config.fps, lower, upper)
+    q[:, columns] = neutral
+    if not strokes:
+        return
     roll_joint = tree.index(names[0])
     forearm = normalize(pos[:, roll_joint] - pos[:, elbow])
     fix = robot.racket.rotation
-    neutral = np.zeros((frames, 3))
     weight = np.zeros(frames)
     time = np.arange(frames) / config.fps
     window = config.aim_window_s

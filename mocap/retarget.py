@@ -32,6 +32,7 @@ from mocap.contacts import find_footing
 from mocap.filters import close_gaps, low_pass, resample_cubic
 from mocap.footwork import HumanMove, find_moves
 from mocap.legs import Legs
+from mocap.momentum import lift_flights
 from mocap.racket import aim_racket, refine_strikes
 from mocap.robot import RobotModel
 from mocap.rotations import Array, axis_matrix, continuous, frame_from, quat_from_matrix
@@ -124,8 +125,12 @@ def retarget(
     q = np.zeros((frames, len(tree.joint_names)))
 
     root_rot, q[:, robot.waist] = _trunk(body, robot, config)
-    root_pos = _root_path(body, robot, root_rot, scale)
-    legs = Legs(robot, config, footing, body, scale)
+    thrown = lift_flights(body, scale)
+    if thrown is not body:
+        # When the feet stand is seen in the human; how high they are is the robot's.
+        footing = replace(find_footing(thrown), contact=footing.contact)
+    root_pos = _root_path(thrown, robot, root_rot, scale)
+    legs = Legs(robot, config, footing, thrown, scale)
     root_pos = legs.solve(root_pos, root_rot, q)
 
     torso = _torso_rotation(robot, root_rot, q)
