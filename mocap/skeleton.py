@@ -67,9 +67,7 @@ class Mapping:
         """Joint index per point, and the required points with no joint. Exact names first, then blind to
         case, then without namespaces, common prefixes and punctuation.
         """
-        exact = {n: i for i, n in enumerate(joint_names)}
-        lower = {n.lower(): i for i, n in reversed(list(enumerate(joint_names)))}
-        plain = {n: i for i, n in reversed(list(enumerate(plain_names(joint_names))))}
+        exact, lower, plain = _tables(joint_names)
         found: dict[str, int] = {}
         for point, names in self.points.items():
             keys = [(exact, n) for n in names] + [(lower, n.lower()) for n in names]
@@ -78,6 +76,14 @@ class Mapping:
                     found[point] = table[key]
                     break
         return found, [p for p in REQUIRED if p not in found]
+
+
+@lru_cache(maxsize=8)
+def _tables(joint_names: tuple[str, ...]) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """Index of each joint by its name, its name in lower case, and its plain name; the first of equal ones."""
+    forms = (joint_names, tuple(n.lower() for n in joint_names), plain_names(joint_names))
+    exact, lower, plain = ({n: i for i, n in reversed(list(enumerate(form)))} for form in forms)
+    return exact, lower, plain
 
 
 def plain_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -193,13 +199,13 @@ def find_mapping(clip: Clip, mappings: Iterable[Mapping] | None = None) -> Mappi
     """
     candidates = list(mappings) if mappings is not None else list(shipped_mappings())
     best: tuple[float, Mapping, list[str]] | None = None
-    second = clip.joint_names[1] if len(clip.joint_names) > 1 else ""
+    second = plain_names(clip.joint_names)[1:2]
     for mapping in candidates:
         found, missing = mapping.resolve(clip.joint_names)
         score = len(found) - 100 * len(missing)
         # Of two that find the same joints: the one whose own names these are, and whose order.
         score += 0.5 * sum(clip.joint_names[i] in mapping.points[p] for p, i in found.items()) / len(POINTS)
-        score += 0.25 * (mapping.second == second) if mapping.second else 0.125
+        score += 0.25 * ((plain_name(mapping.second),) == second) if mapping.second else 0.125
         if best is None or score > best[0]:
             best = (score, mapping, missing)
     if best is None:

@@ -67,6 +67,15 @@ def test_joints_with_six_channels_take_their_position_from_them():
         lambda s: s.replace("Frames: 2", "Frames:\t2\n\n"),
         lambda s: s + "\n\n",
         lambda s: s.replace("End Site", "End Site Toe"),
+        lambda s: s.replace("\n", "\r"),
+        lambda s: " ".join(s.split("MOTION")[0].split()) + "\nMOTION" + s.split("MOTION")[1],
+        lambda s: s.replace("CHANNELS 3 Yrotation", "CHANNELS\n3\nYrotation\n"),
+        lambda s: s.replace("10 20 30 40", "10\n20 30\n\n40"),
+        lambda s: s.replace("OFFSET 0 -1 0", "OFFSET 0,0 -1,0 0,0").replace("10 20 30", "10,0 2,0e1 30,00"),
+        lambda s: s.replace("Frame Time: 0.02", "FrameTime: 0,02"),
+        lambda s: s.replace("Frame Time: 0.02", "Frame Time = 2e-2"),
+        lambda s: s.replace("Frames: 2", "Frames: 2.0"),
+        lambda s: s + "\x1a",
     ],
 )
 def test_dialects(change):
@@ -106,6 +115,45 @@ def test_damage_is_named(old: str, new: str, error: type, says: str):
     assert old in SMALL
     with pytest.raises(error, match=f"(?s)file.bvh.*{says}"):
         parse(SMALL.replace(old, new))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_encodings(encoding: str):
+    clip = parse_bvh(SMALL.replace("Knee", "Knié").encode(encoding), "file.bvh")
+    assert clip.joint_names[1] == "Knié"
+    np.testing.assert_allclose(clip.rotations, parse(SMALL).rotations)
+
+
+def test_names_may_hold_blanks():
+    assert parse(SMALL.replace("JOINT Knee", "JOINT Bip01 L Calf")).joint_names[1] == "Bip01_L_Calf"
+
+
+@pytest.mark.parametrize("word", ["nan", "-nan(ind)", "1.#QNAN", "-1.#IND00", "NaN"])
+def test_nan_as_exporters_write_it(word: str):
+    with pytest.raises(ClipDataError, match="frame 0, joint Knee"):
+        parse(SMALL.replace("40 50 60\n1", f"40 {word} 60\n1"))
+
+
+def test_frames_are_filled_from_the_nearest():
+    rows = [f"0 0 0 0 0 0 {a} 0 0" for a in ("10", "nan", "nan", "nan", "50")]
+    text = SMALL[: SMALL.index("1 2 3")].replace("Frames: 2", "Frames: 5") + "\n".join(rows)
+    clip = parse(text, nan="interpolate")
+    angle = 2.0 * np.rad2deg(np.arctan2(clip.rotations[:, 1, 2], clip.rotations[:, 1, 0]))
+    np.testing.assert_allclose(angle[[1, 3]], [10.0, 50.0], atol=1e-9)
+
+
+def test_a_frame_time_in_milliseconds_is_noted():
+    clip = parse(SMALL.replace("0.02", "16.6667"))
+    assert clip.fps == 60.0
+    assert "milliseconds" in clip.provenance["note"]
+
+
+def test_a_huge_clip_in_a_small_file_is_refused():
+    joints = "".join(f"JOINT b{i} {{ OFFSET 0 0 0 }}\n" for i in range(900))
+    text = f"HIERARCHY ROOT a {{ OFFSET 0 0 0 CHANNELS 1 Xrotation {joints} }}\nMOTION\nFrames: 40000\n"
+    text += "Frame Time: 0.01\n" + "0\n" * 40000
+    with pytest.raises(ClipDataError, match="40000 frames of 901 joints"):
+        parse(text)
 
 
 def test_a_truncated_file_says_so():

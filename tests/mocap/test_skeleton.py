@@ -8,6 +8,7 @@ from mocap.skeleton import (
     REQUIRED,
     Body,
     Mapping,
+    describe,
     find_mapping,
     guess_unit,
     load_mapping,
@@ -86,6 +87,66 @@ def test_a_new_skeleton_needs_a_file_only(tmp_path, clip: Clip, body: Body):
     path.write_text("\n".join(lines))
     found = to_body(renamed, mapping=load_mapping(path))
     np.testing.assert_allclose(found.points, body.points)
+
+
+def named(clip: Clip, names: dict[str, str], prefix: str = "", second: str = "") -> Clip:
+    """The body of a clip as a flat skeleton whose joints are named as given."""
+    body = to_body(clip)
+    order = sorted(names, key=lambda p: (p != "pelvis", names[p] != second))
+    x = np.stack([body[p] for p in order], axis=1)
+    x[:, 1:] -= x[:, :1]
+    rotations = np.zeros((*x.shape[:2], 4))
+    rotations[..., 0] = 1.0
+    parents = np.array([-1] + [0] * (len(order) - 1))
+    labels = tuple(prefix + names[p] for p in order)
+    return Clip("a", labels, parents, x[0], rotations, x, clip.fps, {"file": "a"})
+
+
+@pytest.mark.parametrize("prefix", ["", "mixamorig:", "Player 1|", "Take_001_"])
+@pytest.mark.parametrize("mapping", shipped_mappings(), ids=lambda m: m.name)
+def test_every_shipped_skeleton_is_found_by_its_names(clip: Clip, mapping: Mapping, prefix: str):
+    short = clip.sliced(0, 3)
+    names = {p: n[0] for p, n in mapping.points.items() if p in to_body(short).names}
+    if len(set(names.values())) < len(names):
+        names.pop("spine")  # one joint for spine and chest
+    other = named(short, names, prefix, mapping.second)
+    found = find_mapping(other)
+    assert found.name == mapping.name
+    body, person = to_body(replace(other, unit_m=1.0)), to_body(short)
+    np.testing.assert_allclose(body["left_toe"], person["left_toe"], atol=1e-9)
+    np.testing.assert_allclose(body["right_elbow"], person["right_elbow"], atol=1e-9)
+
+
+def test_a_body_on_its_back_is_upright_in_its_rest_pose(clip: Clip):
+    from mocap.rotations import axis_matrix, matrix_from_quat, quat_from_matrix
+
+    lie = axis_matrix("X", np.array(np.pi / 2))
+    spin = axis_matrix("Y", np.linspace(0.0, 2.0 * np.pi, clip.frames))
+    rotations = clip.rotations.copy()
+    rotations[:, 0] = quat_from_matrix(spin @ lie @ matrix_from_quat(clip.rotations[:, 0]))
+    assert to_body(replace(clip, rotations=rotations)).up == "y"
+
+
+@pytest.mark.parametrize(("turn", "faces"), [(0, "z"), (90, "x"), (180, "-z"), (270, "-x")])
+def test_the_axis_that_the_body_faces_is_found(clip: Clip, turn: float, faces: str):
+    from mocap.rotations import axis_matrix, matrix_from_quat, quat_from_matrix
+
+    r = axis_matrix("Y", np.deg2rad(turn))
+    rotations = clip.rotations.copy()
+    rotations[:, 0] = quat_from_matrix(r @ matrix_from_quat(clip.rotations[:, 0]))
+    body = to_body(replace(clip, rotations=rotations))
+    assert body.forward == faces
+    turned = to_body(replace(clip, rotations=rotations), forward=faces)
+    left = turned["left_hip"] - turned["right_hip"]
+    assert (left[:, 1] > 0.1).all()
+
+
+def test_what_is_said_is_not_marked_as_a_guess(clip: Clip):
+    assert describe(clip, to_body(clip)).count("?") == 4
+    told = replace(clip, unit_m=0.01, up="y", forward="z", skeleton="caldas")
+    assert "?" not in describe(told, to_body(told))
+    with pytest.raises(SkeletonError, match="same axis"):
+        to_body(replace(clip, up="y", forward="-y"))
 
 
 @pytest.mark.parametrize(
