@@ -37,6 +37,9 @@ hands so far over the pelvis. People who stand or walk have their feet within 0.
 players beyond 0.31 m."""
 OFF_GROUND_M = 0.03
 """Toes higher than this above where they stand are off the ground."""
+LOW_M, HIGH_M = 0.08, 0.2
+"""A jump brings both toes over the lower one, unless they leave and land one by one at a run; over the higher one it is
+a jump at any speed: runners never have both toes so high."""
 SHORTEST_S = {"split_step": 0.06, "jump": 0.16}
 
 
@@ -176,7 +179,8 @@ def _hops(g: Gait, fps: float) -> list[tuple[int, int, str]]:
         ).all()
         slow = float(speed[a:b].mean())
         land = min(len(up), b + round(0.12 * fps))
-        if air >= SHORTEST_S["jump"] and high > 0.08 and (together or slow < RUNNING_M_S):
+        leap = high > HIGH_M or (high > LOW_M and (together or slow < RUNNING_M_S))
+        if air >= SHORTEST_S["jump"] and leap:
             found.append((max(0, a - round(0.1 * fps)), land, "jump"))
         elif (
             air >= SHORTEST_S["split_step"]

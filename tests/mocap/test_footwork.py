@@ -58,7 +58,7 @@ def steps(
     t = np.arange(round(seconds * FPS)) / FPS
     travel = speed * t[:, None] * way
     phase = 2.0 * np.pi * t / 0.6
-    pelvis = [*travel, 0.0, 0.0, LEG - 0.02 + 0.06]
+    pelvis = travel + np.array([0.0, 0.0, LEG - 0.02 + 0.06])
     soles = []
     for sign in (1.0, -1.0):
         swing = sign * np.sin(phase)
@@ -73,8 +73,8 @@ def hop(height: float, air_s: float, wide: float) -> Body:
     """Two seconds in place with one hop off both feet in the middle."""
     t = np.arange(100) / FPS
     rise = height * np.maximum(1.0 - ((t - 1.0) / (0.5 * air_s)) ** 2, 0.0)[:, None] * [0.0, 0.0, 1.0]
-    pelvis = [*rise, 0.0, 0.0, LEG + 0.02]
-    return a_body(pelvis, [*rise, 0.0, 0.5 * wide, 0.0], [*rise, 0.0, -0.5 * wide, 0.0])
+    pelvis = rise + np.array([0.0, 0.0, LEG + 0.02])
+    return a_body(pelvis, rise + np.array([0.0, 0.5 * wide, 0.0]), rise + np.array([0.0, -0.5 * wide, 0.0]))
 
 
 X, Y = np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])
@@ -114,7 +114,7 @@ def test_facing_decides_between_walking_and_shuffling():
     """The same path of pelvis and feet along x, seen by a body that faces x or y."""
     t = np.arange(200) / FPS
     travel = 1.0 * t[:, None] * X
-    pelvis = [*travel, 0.0, 0.0, LEG + 0.04]
+    pelvis = travel + np.array([0.0, 0.0, LEG + 0.04])
     ahead, behind = travel + 0.25 * X, travel - 0.25 * X
     kinds = {yaw: find_moves(a_body(pelvis, ahead, behind, yaw=yaw))[0].kind for yaw in (0.0, -0.5 * np.pi)}
     assert kinds == {0.0: "walk", -0.5 * np.pi: "shuffle"}
