@@ -74,7 +74,7 @@ class Cleaned:
             "glitches": found["glitches"]["kinds"],
             "swaps": len(found["swaps"]["intervals"]),
             "dropouts": len(found["dropouts"]["intervals"]),
-            "trimmed_end_s": self.trimmed_end_s,
+            "trimmed_end_s": round(self.trimmed_end_s, 4),
             "floor_m": found["floor"]["height_m"],
             "floor_tilt_deg": found["floor"]["tilt_deg"],
             "floor_drift_m_s": found["floor"]["drift_m_s"],

@@ -35,7 +35,8 @@ class ClipReport:
         motion, motion_frames, up, skeleton, wrist_correlation: beyond the contract; the last is the mean over the
             strokes where there are any, see `Quality.stroke_correlations`, else of the right wrist's whole path.
         wrist_correlation_min: of the worst stroke.
-        cleaning: what was found and mended, see `mocap.clean.Cleaned.summary`.
+        cleaning: what was found and mended, see `mocap.clean.Cleaned.summary`; "like": the earlier clip that shows
+            the same, see `mocap.duplicates.Duplicate`.
         resumed: whether the motion was kept from an earlier run.
     """
 
@@ -99,6 +100,14 @@ class ClipReport:
             extras.append(f"T-pose {self.trimmed_start_s:.1f} s cut")
         if self.glitch_frames:
             extras.append(f"{self.glitch_frames} glitch frames")
+        if self.cleaning.get("trimmed_end_s"):
+            extras.append(f"{self.cleaning['trimmed_end_s']:.1f} s cut at the end")
+        if self.cleaning.get("rest_s"):
+            extras.append(f"at rest {self.cleaning['rest_s']:.1f} s")
+        if self.cleaning.get("floor_tilt_deg"):
+            extras.append(f"floor tilted {self.cleaning['floor_tilt_deg']:.1f}°")
+        if self.cleaning.get("mirrored"):
+            extras.append("mirrored")
         if self.duplicate_of:
             extras.append(f"same as {self.duplicate_of}")
         if self.strokes:

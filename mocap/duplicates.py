@@ -9,6 +9,8 @@ motion and not only in standing.
 
 from __future__ import annotations
 
+import base64
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,11 +22,13 @@ from mocap.skeleton import Body
 RATE_HZ, BAND_HZ = 20.0, 4.0
 # What is looked up: the change of the features over a window [s], at most so many windows of a clip, each
 # at every frame of a stride, against windows stored once a stride; shortened to this many numbers.
-WINDOW_S, LOOKUPS, STRIDE, SHORT = 1.6, 10, 4, 32
+WINDOW_S, LOOKUPS, STRIDE, SHORT = 1.6, 6, 4, 32
 # Share of a window's own size by which it may differ to be looked at (rough: shortened and up to a frame
 # apart), and share of the features' rate by which the whole overlap may differ. Copies differ by under 0.02,
 # on another skeleton by under 0.1; two takes of one walk by 0.2 and more.
-NEAR, SAME = 0.6, 0.12
+NEAR, SAME = 0.5, 0.12
+# Pairs of clip and lag that are compared in full, the nearest first.
+COMPARED = 8
 # Share of the shorter clip that must overlap, and the least overlap [s].
 OVERLAP_SHARE, OVERLAP_S = 0.7, 1.0
 # Rate of the features [1/s] (root mean square) below which a window is standing and says nothing.
@@ -47,9 +51,29 @@ _PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (4, 6), (0, 8), (2, 8), (4, 8)
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a clip shows: features (N, 21) at `RATE_HZ`, float32."""
+    """What a clip shows: features (N, 21) at `RATE_HZ`, float32, in steps of 1/32767."""
 
     features: np.ndarray
+
+    def to_text(self) -> str:
+        """The fingerprint as a line of letters, for a motion's provenance: about 0.6 kB a second."""
+        steps = np.round(np.clip(self.features, -1.0, 1.0) * 32767.0).astype("<i2")
+        change = np.diff(steps, axis=0, prepend=np.zeros((1, steps.shape[1]), dtype="<i2"))
+        return base64.b85encode(zlib.compress(change.T.tobytes(), 9)).decode("ascii")
+
+    @staticmethod
+    def from_text(text: str) -> Fingerprint:
+        """Back from `to_text`.
+
+        Raises:
+            ValueError: not such a line.
+        """
+        try:
+            data = zlib.decompressobj().decompress(base64.b85decode(text), 1 << 26)
+            change = np.frombuffer(data, dtype="<i2").reshape(len(_BONES) + len(_PAIRS), -1)
+        except (ValueError, zlib.error) as e:
+            raise ValueError(f"not a fingerprint ({e}); process the clip again") from None
+        return Fingerprint((np.cumsum(change, axis=1, dtype="<i2").T / 32767.0).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -86,7 +110,8 @@ def fingerprint(body: Body) -> Fingerprint:
     along = [normalize(x[:, body.names.index(b)] - x[:, body.names.index(a)]) for a, b in _BONES]
     heights = [a[:, 2] for a in along]
     cosines = [np.sum(along[i] * along[j], axis=1) for i, j in _PAIRS]
-    return Fingerprint(np.stack(heights + cosines, axis=1).astype(np.float32))
+    steps = np.round(np.stack(heights + cosines, axis=1) * 32767.0)
+    return Fingerprint((steps / 32767.0).astype(np.float32))
 
 
 def mirrored(print_: Fingerprint) -> Fingerprint:
@@ -102,8 +127,9 @@ class Duplicates:
     def __init__(self) -> None:
         self._names: list[str] = []
         self._prints: list[np.ndarray] = []
-        self._whole: list[np.ndarray] = []
+        self._ways: list[np.ndarray] = []
         self._windows = np.zeros((0, SHORT), dtype=np.float32)
+        self._squares = np.zeros(0, dtype=np.float32)
         self._owner = np.zeros(0, dtype=np.int32)
         self._time = np.zeros(0, dtype=np.int32)
         self._used = 0
@@ -111,8 +137,10 @@ class Duplicates:
     def add(self, name: str, print_: Fingerprint) -> Duplicate | None:
         """Remember a clip; the earlier clip that shows the same, the likest of several, or None."""
         best: Duplicate | None = None
-        for flip, p in ((False, print_), (True, mirrored(print_))):
-            for owner, lag in self._candidates(p.features):
+        windows = _windows(print_.features)
+        turned = mirrored(print_)
+        for flip, p, seen in ((False, print_, windows), (True, turned, _windows(turned.features))):
+            for owner, lag in self._candidates(*seen):
                 difference, shift, overlap = compare(self._prints[owner], p.features, lag)
                 shorter = min(len(self._prints[owner]), len(p.features))
                 if difference > SAME or overlap < max(OVERLAP_SHARE * shorter, OVERLAP_S * RATE_HZ):
@@ -127,34 +155,32 @@ class Duplicates:
                         round(difference, 5),
                     )
         best = best or self._stretched(name, print_)
-        self._remember(name, print_)
+        self._remember(name, print_, *windows)
         return best
 
-    def _candidates(self, features: np.ndarray) -> set[tuple[int, int]]:
+    def _candidates(self, short: np.ndarray, size: np.ndarray) -> set[tuple[int, int]]:
         """Earlier clips and lags (frames) at which some window of this clip was seen."""
-        short, size = _windows(features)
         live = np.flatnonzero(size > LIVELY * np.sqrt(WINDOW_S) / RATE_HZ)
         if not len(live) or not self._used:
             return set()
         # The liveliest window of each part of the clip says most.
         parts = np.array_split(np.arange(len(size)), min(LOOKUPS, len(size)))
         starts = [int(p[np.argmax(size[p])]) for p in parts]
-        chosen = sorted(
-            {min(s + k, len(size) - 1) for s in starts for k in range(STRIDE)} & set(live.tolist())
-        )
-        stored = self._windows[: self._used]
-        found: dict[int, dict[int, float]] = {}
-        squares = np.sum(stored**2, axis=1)
-        for s in chosen:
-            distance = squares - 2.0 * (stored @ short[s]) + float(short[s] @ short[s])
-            for w in np.flatnonzero(distance < (NEAR * size[s]) ** 2):
-                lags = found.setdefault(int(self._owner[w]), {})
-                lag = int(self._time[w]) - s
-                lags[lag] = min(lags.get(lag, np.inf), float(distance[w]) / float(size[s]) ** 2)
-        # Of each earlier clip the best three lags are compared in full.
-        return {
-            (owner, lag) for owner, lags in found.items() for lag in sorted(lags, key=lags.__getitem__)[:3]
-        }
+        near = {min(s + k, len(size) - 1) for s in starts for k in range(STRIDE)}
+        chosen = np.array(sorted(near & set(live.tolist())), dtype=int)
+        if not len(chosen):
+            return set()
+        stored, query = self._windows[: self._used], short[chosen]
+        distance = self._squares[: self._used] - 2.0 * (query @ stored.T) + (query**2).sum(axis=1)[:, None]
+        distance /= size[chosen, None] ** 2
+        hits = np.flatnonzero(distance < NEAR**2)
+        if len(hits) > 4 * COMPARED:
+            hits = hits[np.argpartition(distance.ravel()[hits], 4 * COMPARED)[: 4 * COMPARED]]
+        found: list[tuple[int, int]] = []
+        for i in hits[np.argsort(distance.ravel()[hits], kind="stable")]:
+            q, w = divmod(int(i), self._used)
+            found.append((int(self._owner[w]), int(self._time[w] - chosen[q])))
+        return set(list(dict.fromkeys(found))[:COMPARED])
 
     def _stretched(self, name: str, print_: Fingerprint) -> Duplicate | None:
         """The same clip from end to end at a wrong frame rate: both brought to one length."""
@@ -162,11 +188,12 @@ class Duplicates:
         if len(f) < 3 * RATE_HZ:
             return None
         mine = _regrid(f)
-        for owner, (other, whole) in enumerate(zip(self._prints, self._whole, strict=True)):
-            ratio = len(other) / len(f)
-            if len(other) < 3 * RATE_HZ or not 0.2 < ratio < 5.0 or abs(ratio - 1.0) < 0.02:
+        way = _direction(mine)
+        for owner in np.flatnonzero(np.array(self._ways).reshape(-1, way.size) @ way > 0.9):
+            ratio = len(self._prints[owner]) / len(f)
+            if not 0.2 < ratio < 5.0 or abs(ratio - 1.0) < 0.02:
                 continue
-            difference = compare(whole, mine, 0)[0]
+            difference = compare(_regrid(self._prints[owner]), mine, 0)[0]
             if difference < SAME:
                 seconds = round(len(f) / RATE_HZ, 3)
                 return Duplicate(
@@ -174,24 +201,24 @@ class Duplicates:
                 )
         return None
 
-    def _remember(self, name: str, print_: Fingerprint) -> None:
+    def _remember(self, name: str, print_: Fingerprint, windows: np.ndarray, size: np.ndarray) -> None:
         f = print_.features
         owner = len(self._names)
         self._names.append(name)
         self._prints.append(f)
-        self._whole.append(_regrid(f))
-        windows, size = _windows(f)
+        self._ways.append(_direction(_regrid(f)))
         keep = np.arange(0, len(windows), STRIDE)
         keep = keep[size[keep] > 0.5 * LIVELY * np.sqrt(WINDOW_S) / RATE_HZ]
         need = self._used + len(keep)
         if need > len(self._windows):
             room = max(2 * len(self._windows), need, 4096)
-            self._windows, self._owner, self._time = (
+            self._windows, self._squares, self._owner, self._time = (
                 np.concatenate([a[: self._used], np.zeros((room - self._used, *a.shape[1:]), dtype=a.dtype)])
-                for a in (self._windows, self._owner, self._time)
+                for a in (self._windows, self._squares, self._owner, self._time)
             )
         s = slice(self._used, need)
-        self._windows[s], self._owner[s], self._time[s] = windows[keep], owner, keep
+        self._windows[s], self._squares[s] = windows[keep], (windows[keep] ** 2).sum(axis=1)
+        self._owner[s], self._time[s] = owner, keep
         self._used = need
 
 
@@ -243,7 +270,13 @@ def _windows(f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return coefficients @ mix.astype(np.float32), np.linalg.norm(coefficients, axis=1)
 
 
-def _regrid(f: np.ndarray, count: int = 200) -> np.ndarray:
+def _direction(f: np.ndarray) -> np.ndarray:
+    """The changes of a feature track as one unit vector."""
+    change = np.gradient(f, axis=0).ravel().astype(np.float32)
+    return change / max(float(np.linalg.norm(change)), 1e-9)
+
+
+def _regrid(f: np.ndarray, count: int = 100) -> np.ndarray:
     """A feature track at `count` instants evenly over its length."""
     index = np.linspace(0.0, len(f) - 1.0, count)
     lo = np.minimum(index.astype(int), max(len(f) - 2, 0))

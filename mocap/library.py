@@ -42,7 +42,7 @@ COLUMNS = (
     "content_sha256",
 )
 
-OF_THE_RUN = ("report", "recipe", "quality_line", "read_as")
+OF_THE_RUN = ("report", "recipe", "quality_line", "read_as", "fingerprint")
 """What a motion file says for the next run of rally-retarget, and a library need not repeat."""
 
 Sources = Sequence[tuple[str, Mapping[str, str]]]

@@ -19,6 +19,7 @@ from mocap.clean import clean
 from mocap.clip import Clip, ClipError
 from mocap.clip_report import ClipReport, read_report, write_report
 from mocap.config import AppConfig
+from mocap.duplicates import OVERLAP_SHARE, RATE_HZ, Duplicate, Duplicates, Fingerprint, fingerprint
 from mocap.dynamics_grade import demand, summarise
 from mocap.filters import runs
 from mocap.g1_skeleton import is_robot
@@ -186,7 +187,7 @@ def run(config: AppConfig, say: Callable[[str], None] = print) -> Iterator[ClipR
     except OSError as e:
         raise InputError(f"{output}: cannot be made ({e.strerror}); choose another output=") from None
     reports: list[ClipReport] = []
-    seen: dict[str, str] = {}
+    seen = _Seen()
     cuts: list[Cut] = []
     before = read_report(output / "report.json") if config.resume else {}
     results = ordered_map(_one, clips, config.workers, _Run.begin, (config,))
@@ -254,6 +255,7 @@ class _Outcome:
     cuts: list[Cut] = field(default_factory=list)
     digest: str = ""
     copy_of: str | None = None
+    fingerprint: str = ""
 
 
 def _one(run: _Run, path: Path) -> _Outcome:
@@ -278,7 +280,9 @@ def _one(run: _Run, path: Path) -> _Outcome:
     report = made.report
     report.motion = target.relative_to(output).as_posix()
     quality, read_as = made.quality.line(), made.provenance["read_as"]
+    shows = fingerprint(made.result.body).to_text()
     about = {**made.provenance, "recipe": recipe, "report": asdict(report), "quality_line": quality}
+    about["fingerprint"] = shows
     try:
         # The motion comes last: where it is, the rest is too.
         make_strip(made.result, run.robot).save(output / f"{name}{ENDING}")
@@ -292,7 +296,7 @@ def _one(run: _Run, path: Path) -> _Outcome:
     cuts = cut_strokes(made.result, run.robot, config.cut, path.name, made.spoiled) if wanted else []
     report.frames_per_s = round(len(made.result.q) / max(time.perf_counter() - start, 1e-9), 1)
     note = made.provenance.get("note")
-    return _Outcome(report, read_as, quality, note, cuts, made.provenance["content_sha256"])
+    return _Outcome(report, read_as, quality, note, cuts, made.provenance["content_sha256"], None, shows)
 
 
 def recipe_of(path: Path, config: AppConfig) -> str:
@@ -340,20 +344,51 @@ def _kept(target: Path, recipe: str) -> _Outcome | None:
     except (MotionError, KeyError, TypeError):
         return None
     return _Outcome(
-        report, read_as, f"kept; {line}", about.get("note"), [], digest, about.get("duplicate_of")
+        report,
+        read_as,
+        f"kept; {line}",
+        about.get("note"),
+        [],
+        digest,
+        about.get("duplicate_of"),
+        about.get("fingerprint", ""),
     )
 
 
-def _name_copy(outcome: _Outcome, output: Path, seen: dict[str, str]) -> None:
-    """Say in report and motion of which earlier clip a clip is a copy."""
+@dataclass
+class _Seen:
+    """What the clips so far were, by their numbers and by what they show."""
+
+    digests: dict[str, str] = field(default_factory=dict)
+    prints: Duplicates = field(default_factory=Duplicates)
+
+
+def _name_copy(outcome: _Outcome, output: Path, seen: _Seen) -> None:
+    """Say in report and motion of which earlier clip a clip is a copy, or with which it shares a part."""
     report = outcome.report
-    first = seen.setdefault(outcome.digest, report.clip)
+    first = seen.digests.setdefault(outcome.digest, report.clip)
+    like: Duplicate | None = None
+    if outcome.fingerprint:
+        like = seen.prints.add(report.clip, Fingerprint.from_text(outcome.fingerprint))
+    if like is not None:
+        report.cleaning = {**report.cleaning, "like": asdict(like)}
+    # A clip that goes on beyond an earlier one has something of its own.
+    if first == report.clip and like is not None and like.overlap_s >= OVERLAP_SHARE * _seconds(outcome):
+        first = like.first
     report.duplicate_of = None if first == report.clip else first
     if report.duplicate_of == outcome.copy_of:
         return
     target = output / str(report.motion)
     motion = RobotMotion.load(target)
     motion.provenance.pop("duplicate_of", None)
+    motion.provenance.pop("like", None)
     if report.duplicate_of:
         motion.provenance["duplicate_of"] = report.duplicate_of
+    if like is not None:
+        motion.provenance["like"] = asdict(like)
     motion.save(target)
+
+
+def _seconds(outcome: _Outcome) -> float:
+    """How long what a clip shows lasts [s]."""
+    return len(Fingerprint.from_text(outcome.fingerprint).features) / RATE_HZ
