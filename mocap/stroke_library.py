@@ -31,7 +31,7 @@ from mocap.filters import velocity
 from mocap.library import Sources, load_sources, source_of, write_manifest
 from mocap.quality import PENETRATION_M
 from mocap.robot import RobotModel, default_robot
-from mocap.rotations import axis_matrix, continuous, matrix_from_quat, quat_from_matrix
+from mocap.rotations import Array, axis_matrix, continuous, matrix_from_quat, quat_from_matrix
 from mocap.strike import find_strikes
 
 ARCHIVES = ("tennis_caldas", "tennis_snu")
@@ -52,17 +52,17 @@ class StrokeRules:
         speed_m_s: least and greatest racket speed at the strike.
         velocity_share: joints may use at most this share of their speed limits.
         slide_m_s: greatest mean speed of a sole that is held.
-        per_clip: at most so many strokes of one clip, the most feasible ones.
+        per_minute: at most so many strokes of a clip for each minute of it, but one, the most feasible ones.
     """
 
     pad_s: float = 0.2
     before_s: float = 0.4
     after_s: float = 0.3
-    grades: tuple[str, ...] = ("A", "B", "C")
+    grades: tuple[str, ...] = ("A", "B")
     speed_m_s: tuple[float, float] = (4.0, 25.0)
     velocity_share: float = 1.0
     slide_m_s: float = 0.03
-    per_clip: int = 3
+    per_minute: float = 8.0
 
 
 def cut_clip(motion: RobotMotion, robot: RobotModel, rules: StrokeRules | None = None) -> list[RobotMotion]:
@@ -77,22 +77,27 @@ def cut_clip(motion: RobotMotion, robot: RobotModel, rules: StrokeRules | None =
         span = _span(motion, stroke, rules)
         if span is None:
             continue
-        piece, share, slide, deepest = _cut(motion, stroke, span, number, robot)
-        speed = piece.provenance["strike"]["speed_m_s"]
-        good = (
-            share <= rules.velocity_share
-            and slide <= rules.slide_m_s
-            and deepest >= -PENETRATION_M
-            and rules.speed_m_s[0] <= speed <= rules.speed_m_s[1]
-        )
-        if not good:
+        piece = _cut(motion, stroke, span, number, robot)
+        if not _good(piece, rules):
             continue
         judged = grade_motion(piece, robot)
         piece.provenance |= {"grade": judged.grade, "feasibility": round(judged.score, 4)}
         if judged.grade in rules.grades:
             found.append((round(judged.score, 4), piece))
-    best = sorted(found, key=lambda pair: (-pair[0], pair[1].name))[: rules.per_clip]
+    most = max(round(rules.per_minute * motion.duration / 60.0), 1)
+    best = sorted(found, key=lambda pair: (-pair[0], pair[1].name))[:most]
     return sorted((piece for _, piece in best), key=lambda piece: piece.name)
+
+
+def _good(piece: RobotMotion, rules: StrokeRules) -> bool:
+    quality, strike = piece.provenance["quality"], piece.provenance["strike"]
+    return (
+        quality["velocity_share"] <= rules.velocity_share
+        and quality["limit_violations"] == 0
+        and quality["slide_m_s"] <= rules.slide_m_s
+        and quality["penetration_fraction"] == 0.0
+        and rules.speed_m_s[0] <= strike["speed_m_s"] <= rules.speed_m_s[1]
+    )
 
 
 def _span(motion: RobotMotion, stroke: Stroke, rules: StrokeRules) -> tuple[int, int] | None:
@@ -111,12 +116,10 @@ def _span(motion: RobotMotion, stroke: Stroke, rules: StrokeRules) -> tuple[int,
 
 def _cut(
     motion: RobotMotion, stroke: Stroke, span: tuple[int, int], number: int, robot: RobotModel
-) -> tuple[RobotMotion, float, float, float]:
-    """The stroke as a motion, the largest share of a joint's speed limit that it uses, the mean speed of held
-    soles [m/s] and the height of its deepest sole [m].
-    """
+) -> RobotMotion:
+    """The stroke as a motion, with the figures of its strike and of its quality in the provenance."""
     a, b = span
-    tree, fps = robot.tree, motion.fps
+    fps = motion.fps
     root_pos, root_rot = motion.root_pos[a:b], matrix_from_quat(motion.root_quat[a:b])
     q, contacts = motion.joint_pos[a:b], motion.contacts[a:b]
     start, duration = a / fps, (b - a - 1) / fps
@@ -134,7 +137,12 @@ def _cut(
             "cut": {"clip": motion.name, "start_s": round(start, 4), "end_s": round(b / fps, 4)},
         },
         tuple(
-            Move(m.kind, max(m.start_s - start, 0.0), min(m.end_s - start, duration), m.direction)
+            Move(
+                m.kind,
+                round(max(m.start_s - start, 0.0), 4),
+                round(min(m.end_s - start, duration), 4),
+                m.direction,
+            )
             for m in motion.moves
             if m.start_s - start < duration and m.end_s > start
         ),
@@ -147,23 +155,38 @@ def _cut(
     piece.root_pos = root_pos = (root_pos - root_pos[0] * [1.0, 1.0, 0.0]) @ turn.T
     root_rot = turn @ root_rot
     piece.root_quat = continuous(quat_from_matrix(root_rot))
-    pos, rot = tree.forward(root_pos, root_rot, q)
-    slides, deepest = [0.0], np.inf
+    piece.provenance["quality"] = _quality(piece, root_rot, robot)
+    return piece
+
+
+def _quality(piece: RobotMotion, root_rot: Array, robot: RobotModel) -> dict[str, Any]:
+    """As in report.json, of this stroke: mean speed of the soles that are held, frames with a sole more than 1 cm
+    under the floor, joints beyond limits; and the largest share of a joint's speed limit that is used.
+    """
+    tree, fps, q = robot.tree, piece.fps, piece.joint_pos
+    pos, rot = tree.forward(piece.root_pos, root_rot, q)
+    slides, lowest = [0.0], np.full(len(q), np.inf)
+    corners = np.array([[x, y, 0.0] for x in (-1, 1) for y in (-1, 1)]) * [*robot.foot_half_m, 0.0]
     for n, sole in enumerate(robot.soles):
         place, tilt = tree.place(sole, pos, rot)
-        corners = np.array([[x, y, 0.0] for x in (-1, 1) for y in (-1, 1)]) * [*robot.foot_half_m, 0.0]
-        deepest = min(
-            deepest, float((place[:, None] + np.einsum("tij,cj->tci", tilt, corners))[..., 2].min())
-        )
-        held = contacts[1:, n] & contacts[:-1, n]
+        height = (place[:, None] + np.einsum("tij,cj->tci", tilt, corners))[..., 2]
+        lowest = np.minimum(lowest, height.min(axis=1))
+        held = piece.contacts[1:, n] & piece.contacts[:-1, n]
         slides += list(np.linalg.norm(np.diff(place[:, :2], axis=0), axis=1)[held] * fps)
-    share = float((np.abs(velocity(q, fps)) / VELOCITY_LIMIT).max())
-    return piece, share, float(np.mean(slides)), deepest
+    share = np.abs(velocity(q, fps)) / VELOCITY_LIMIT
+    return {
+        "slide_m_s": round(float(np.mean(slides)), 6),
+        "penetration_fraction": round(float((lowest < -PENETRATION_M).mean()), 6),
+        "limit_violations": int(((q < tree.lower - 1e-6) | (q > tree.upper + 1e-6)).sum()),
+        "velocity_violations_fraction": round(float((share > 1.0).mean()), 7),
+        "velocity_share": round(float(share.max()), 4),
+    }
 
 
 def _moved(stroke: Stroke, start: float, duration: float) -> Stroke:
     """The stroke in the piece's time."""
-    times = [min(max(t - start, 0.0), duration) for t in (stroke.start_s, stroke.strike_s, stroke.end_s)]
+    times = (stroke.start_s, stroke.strike_s, stroke.end_s)
+    times = [round(min(max(t - start, 0.0), duration), 4) for t in times]
     return Stroke(stroke.kind, stroke.hand, *times, side=stroke.side)
 
 
