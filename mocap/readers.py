@@ -105,6 +105,15 @@ FORMATS: tuple[Format, ...] = (
 )
 """What can be read."""
 
+_PICKLE = "pickles are not read, since they can run code; save its arrays as npz (joint_names and fps too)"
+_REFUSED = {
+    ".pkl": _PICKLE,
+    ".pickle": _PICKLE,
+    ".pt": _PICKLE,
+    ".fbx": "FBX is not read; export it as BVH (Blender: File, Export, Motion Capture)",
+    ".asf": "a skeleton without motion; give the .amc file, which finds it",
+}
+
 ENDINGS: tuple[str, ...] = tuple(e for f in FORMATS for e in f.endings)
 """File name endings of all formats (lower case)."""
 
@@ -129,6 +138,8 @@ def format_of(path: Path) -> Format:
             return candidate
     if named:
         return named[0]
+    if ending in _REFUSED:
+        raise ClipFormatError(f"{path}: {_REFUSED[ending]}")
     known = ", ".join(f"{f.name} ({' '.join(f.endings)})" for f in FORMATS)
     raise ClipFormatError(
         f"{path}: unknown ending {ending or '(none)'}, and not the content of a motion file; read are {known}"

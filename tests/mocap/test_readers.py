@@ -64,10 +64,14 @@ def test_content_counts_where_the_ending_lies(folder: Path, tmp_path: Path):
     assert read(tmp_path / "b.csv").provenance["format"] == "c3d"
 
 
-@pytest.mark.parametrize("name", ["a.pkl", "a.fbx", "a"])
-def test_unknown_files_say_what_is_read(tmp_path: Path, name: str):
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("a.xyz", "unknown ending.*BVH"), ("a", "unknown ending.*BVH"), ("a.pkl", "can run code"), ("a.fbx", "as BVH"),
+     ("a.asf", r"\.amc")],
+)  # fmt: skip
+def test_unknown_files_say_what_to_do(tmp_path: Path, name: str, says: str):
     (tmp_path / name).write_bytes(b"\x80\x04junk")
-    with pytest.raises(ClipFormatError, match=r"unknown ending.*BVH"):
+    with pytest.raises(ClipFormatError, match=rf"{name}.*{says}"):
         read(tmp_path / name)
 
 
