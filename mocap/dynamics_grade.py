@@ -243,4 +243,5 @@ def _shares(point: Array, soles: Array, contact: np.ndarray) -> Array:
     along = soles[:, 1, :2] - soles[:, 0, :2]
     s = np.einsum("tk,tk->t", point - soles[:, 0, :2], along) / np.maximum((along**2).sum(axis=1), 1e-9)
     s = np.where(contact.all(axis=1), np.clip(s, 0.0, 1.0), np.where(contact[:, 1], 1.0, 0.0))
-    return np.stack([1.0 - s, s], axis=1) * contact.any(axis=1)[:, None]
+    flying = ~np.asarray(contact.any(axis=1))
+    return np.where(flying[:, None], 0.0, np.stack([1.0 - s, s], axis=1))

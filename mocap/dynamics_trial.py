@@ -167,7 +167,8 @@ def main(arguments: list[str] | None = None) -> None:
     count = np.bincount(clip)
     of_clips = spearmanr(np.bincount(clip, score) / count, np.bincount(clip, share) / count)
     for what, rank in ((f"{len(done)} replays", spearmanr(score, share)), (f"{len(count)} clips", of_clips)):
-        print(f"{what}: Spearman {rank.statistic:.2f} (p = {rank.pvalue:.0e}) of score and part survived")
+        correlation, chance = rank
+        print(f"{what}: Spearman {correlation:.2f} (p = {chance:.0e}) of score and part survived")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 
 from mocap.config import RetargetConfig
 from mocap.contacts import Footing, lock_feet, split_drifting
-from mocap.filters import low_pass, runs
+from mocap.filters import low_pass, runs, spread
 from mocap.kinematics import Chain
 from mocap.robot import RobotModel
 from mocap.rotations import Array, axis_angle_from_matrix, axis_matrix, wrap
@@ -21,6 +21,8 @@ ROOT_SHIFT_M = 0.08
 ROOT_DROP_M = 0.15
 # How far the tip of a tilted swinging foot stays off the ground [m]: a toe that drags trips the robot.
 TIP_CLEAR_M = 0.015
+# A standing foot's edge may be so deep before the foot is raised to stand on it [m].
+EDGE_M = 0.005
 # A foot that cannot reach its place gives up the horizontal before the height.
 PLACE_WEIGHT = np.array([1.0, 1.0, 4.0])
 
@@ -81,10 +83,8 @@ class Legs:
             sunk = sunk_depth(self.robot, lowered, root_rot, q, contact)
             if sunk.max() < 0.003:
                 break
-            # A swinging foot that is tilted more than wished dips its edge: it is raised by as much.
-            for n in range(2):
-                self.lift[:, n] += 1.2 * envelope(sunk[:, n], self.config.fps, 0.04)
-            self.lift[contact] = 0.0
+            # A foot that is tilted more than wished dips its edge: it is raised by as much.
+            self.lift += raised(sunk, contact, self.config.fps)
         return lowered
 
     def _targets(self, root_pos: Array, root_rot: Array) -> tuple[Array, Array]:
@@ -321,21 +321,35 @@ def track_feet(
         sunk = sunk_depth(robot, root_pos, root_rot, q, contact)
         if sunk.max(initial=0.0) < 0.004:
             break
-        for n in range(2):
-            lift[:, n] += 1.2 * envelope(sunk[:, n], fps, 0.04)
-        lift[contact] = 0.0
+        lift += raised(sunk, contact, fps)
     return root_pos, q
 
 
+def raised(sunk: Array, contact: np.ndarray, fps: float) -> Array:
+    """By how much to raise feet (T, 2) [m] that are `sunk` (T, 2): smoothly in time, but standing feet that are
+    not sunk stay.
+    """
+    lift = np.stack([1.2 * envelope(sunk[:, n], fps, 0.04) for n in range(2)], axis=1)
+    for n in range(2):
+        # All of a stance's neighbourhood of a dip moves, or none of it.
+        stays = contact[:, n] & (spread(sunk[:, n], round(0.1 * fps)) == 0.0)
+        lift[stays, n] = 0.0
+    return lift
+
+
 def sunk_depth(robot: RobotModel, root_pos: Array, root_rot: Array, q: Array, contact: np.ndarray) -> Array:
-    """How deep the lowest edge of each swinging sole is under the ground (T, 2) [m]; zero for standing feet."""
+    """How deep the lowest edge of each sole is under the ground (T, 2) [m].
+
+    For standing feet zero up to `EDGE_M`; one that cannot be flat, as in a lunge at the ankle's limit, stands on
+    its edge.
+    """
     a, b = robot.foot_half_m
     corners = np.array([[x, y, 0.0] for x in (-a, a) for y in (-b, b)])
     out = np.zeros((len(q), 2))
     for n, chain in enumerate(robot.legs):
         _, _, place, attitude = chain.forward(root_rot, root_pos, q[:, chain.columns])
         low = place[:, 2] + (attitude[:, 2] @ corners.T).min(axis=1)
-        out[:, n] = np.where(contact[:, n], 0.0, np.maximum(-low, 0.0))
+        out[:, n] = np.where(-low > EDGE_M * contact[:, n], np.maximum(-low, 0.0), 0.0)
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -156,7 +157,7 @@ def assess(motion: Retargeted, robot: RobotModel, bodies: Bodies | None = None) 
     )
 
 
-def _mean(parts: list[Array]) -> float:
+def _mean(parts: Sequence[np.ndarray]) -> float:
     """Mean of all values; zero when there are none."""
     values = np.concatenate(parts)
     return float(values.mean()) if values.size else 0.0

@@ -59,23 +59,22 @@ def robot_capsules(robot: RobotModel) -> list[Capsule]:
     width = max(abs(corner[1]) for corner in FOOT_CORNERS)
     for side in SIDES:
         # Sole to instep: as wide as the foot's contact spheres reach.
-        ends = [np.array([v, 0.0, FOOT_RADIUS - SOLE_HEIGHT + 0.01]) for v in (min(x), max(x))]
-        out.append(
-            Capsule(f"{side}_foot", joint(f"{side}_ankle_roll_link"), *ends, width + 0.5 * FOOT_RADIUS)
-        )
+        heel, toe = (np.array([v, 0.0, FOOT_RADIUS - SOLE_HEIGHT + 0.01]) for v in (min(x), max(x)))
+        foot = joint(f"{side}_ankle_roll_link")
+        out.append(Capsule(f"{side}_foot", foot, heel, toe, width + 0.5 * FOOT_RADIUS))
     hand, place, turn = robot.racket.joint, robot.racket.position, robot.racket.rotation
-    points = [np.array([-RACKET.center, 0.0, 0.0]), np.array([-RACKET.half_length, 0.0, 0.0])]
-    out.append(Capsule("racket_handle", hand, *(place + turn @ p for p in points), GRIP_M))
+
+    def at(x: float, y: float = 0.0) -> Array:
+        return place + turn @ np.array([x, y, 0.0])
+
+    long, wide = RACKET.half_length, RACKET.half_width
+    out.append(Capsule("racket_handle", hand, at(-RACKET.center), at(-long), GRIP_M))
     angle = np.arange(HOOP_PIECES + 1) * (2.0 * np.pi / HOOP_PIECES)
-    reach = np.stack(
-        [RACKET.half_length * np.cos(angle), RACKET.half_width * np.sin(angle), 0.0 * angle], axis=1
-    )
+    hoop = [at(long * np.cos(v), wide * np.sin(v)) for v in angle]
     for k in range(HOOP_PIECES):
-        ends = [place + turn @ reach[i] for i in (k, k + 1)]
-        out.append(Capsule(f"racket_hoop{k}", hand, *ends, RACKET.frame))
+        out.append(Capsule(f"racket_hoop{k}", hand, hoop[k], hoop[k + 1], RACKET.frame))
     # The strings, as one bar along the middle: what passes through the hoop meets it.
-    ends = [place + turn @ np.array([s * RACKET.half_length, 0.0, 0.0]) for s in (-1.0, 1.0)]
-    out.append(Capsule("racket_strings", hand, *ends, RACKET.frame))
+    out.append(Capsule("racket_strings", hand, at(-long), at(long), RACKET.frame))
     return out
 
 

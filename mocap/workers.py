@@ -7,13 +7,15 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-Job, Result, Context = TypeVar("Job"), TypeVar("Result"), TypeVar("Context")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+Context = TypeVar("Context")
 
 # Jobs that are handed out ahead of the one that is waited for, a process.
 AHEAD = 4
@@ -36,7 +38,7 @@ def ordered_map(
     workers: int | None,
     setup: Callable[..., Context],
     arguments: tuple[Any, ...] = (),
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Results of `function` in the order of `jobs`.
 
     With one worker everything happens in this process. Leaving the iteration early (an exception, Ctrl-C, closing

@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 
 from mocap.config import RetargetConfig
 from mocap.filters import velocity
-from mocap.racket import face_normal, wrist_angles
+from mocap.racket import carry_angles, face_normal, wrist_angles
 from mocap.retarget import Retargeted, retarget
 from mocap.robot import RobotModel
 from mocap.rotations import axis_matrix
@@ -47,7 +48,22 @@ def test_without_aiming_the_wrist_is_straight(body: Body, robot: RobotModel):
     assert (out.q[:, wrist] == 0.0).all()
 
 
-def test_the_racket_of_a_left_hander_is_left_alone(body: Body, robot: RobotModel):
+def test_the_racket_of_a_left_hander_is_carried_not_aimed(body: Body, robot: RobotModel):
     out = retarget(body, robot, hand="left")
-    wrist = [robot.tree.index(f"right_wrist_{a}_joint") - 1 for a in ("roll", "pitch", "yaw")]
-    assert (out.q[:, wrist] == 0.0).all()
+    roll = robot.tree.index("right_wrist_roll_joint") - 1
+    assert (out.q[:, roll] == 0.0).all()
+
+
+@pytest.mark.parametrize("turn", [0.0, 1.0])
+def test_a_carried_racket_does_not_hang(robot: RobotModel, turn: float):
+    # Forearms from straight down to level, the hand turned about them.
+    fall = np.linspace(-1.5, 0.0, 30)
+    base = axis_matrix("Y", -fall) @ axis_matrix("X", np.full(30, turn))
+    names = [robot.tree.index(f"right_wrist_{a}_joint") - 1 for a in ("roll", "pitch", "yaw")]
+    lower, upper = robot.tree.lower[names], robot.tree.upper[names]
+    angles = carry_angles(base, np.tile(np.eye(3), (30, 1, 1)), 50.0, lower, upper)
+    tip = (base @ axis_matrix("Y", angles[:, 1]) @ axis_matrix("Z", angles[:, 2]))[:, :, 0]
+    assert tip[:, 2].min() > -0.6
+    assert (angles[:, 0] == 0.0).all()
+    # Level forearms need no bend.
+    assert np.abs(angles[-1]).max() < 0.1
