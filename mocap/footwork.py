@@ -147,7 +147,7 @@ def find_moves(body: Body) -> list[HumanMove]:
 def _steady(g: Gait, fps: float) -> np.ndarray:
     """The kind (T,) of every frame, hops and jumps left out."""
     speed = np.hypot(g.along, g.across) / g.size
-    flight = _share((g.lift > OFF_GROUND_M * g.size).all(axis=1), fps, 0.35)
+    flight = _share(np.asarray((g.lift > OFF_GROUND_M * g.size).all(axis=1)), fps, 0.35)
     # Whether the feet pass each other within half a step.
     passing = -_greatest(-g.spread, round(0.3 * fps)) < 0.0
     sideways = np.abs(g.across) > SIDEWAYS * np.abs(g.along)
@@ -165,7 +165,7 @@ def _steady(g: Gait, fps: float) -> np.ndarray:
 
 def _hops(g: Gait, fps: float) -> list[tuple[int, int, str]]:
     """Split steps and jumps: (start, end, kind) from take-off to a little after landing."""
-    up = (g.lift > 0.6 * OFF_GROUND_M * g.size).all(axis=1)
+    up = np.asarray((g.lift > 0.6 * OFF_GROUND_M * g.size).all(axis=1))
     speed = np.hypot(g.along, g.across) / g.size
     found = []
     for a, b in runs(up):

@@ -32,7 +32,7 @@ class Strike:
         rise_deg: how steeply it moves upward.
         direction: (3,) unit vector of its velocity; y is 0 by the choice of the frame.
         normal: (3,) outward normal of the hitting face.
-        turn_deg: how far the robot's pelvis is turned from x, positive to the left: -90 is side on, left shoulder ahead.
+        turn_deg: how far the pelvis is turned from x, positive to the left; -90 is side on, left shoulder ahead.
         preparation_s, follow_through_s: from start to strike, from strike to end.
         step_m: (2,) horizontal displacement of the pelvis from start to strike, forward and to the right.
     """

@@ -163,8 +163,9 @@ def _stroke(at_rate: Body, body: Body, swings: Swings, chances: Array, i: int) -
     start, end = _extent(speed, strike, kind, fps)
     way = v[strike, :2] / max(float(np.linalg.norm(v[strike, :2])), 1e-9)
     ratio, last = body.fps / fps, body.frames - 1
-    frames = [min(last, round(k * ratio)) for k in (start, strike, end)]
-    return HumanStroke(kind, hand, *frames, float(swings.speed[i]), way, side, float(1.0 - chances[i, 0]))
+    first, at, final = (min(last, round(k * ratio)) for k in (start, strike, end))
+    sure = float(1.0 - chances[i, 0])
+    return HumanStroke(kind, hand, first, at, final, float(swings.speed[i]), way, side, sure)
 
 
 def _overhead(z: Array, shoulder: Array, speed: Array, peak: int, fps: float) -> int:

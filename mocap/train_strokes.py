@@ -245,7 +245,7 @@ def _is_none(labels: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Fit the stroke classifier and measure it.")
     parser.add_argument("clips", type=Path)
     parser.add_argument(
         "--annotations",
@@ -282,7 +282,7 @@ def main() -> None:
     if not asked.check:
         own = [e for e in data if e.measured]
         strokes, others = (sum(int(test(e.labels).sum()) for e in own) for test in (_is_stroke, _is_none))
-        about = {
+        about: dict[str, object] = {
             "fitted by": "python -m mocap.train_strokes",
             "data": f"{strokes} annotated strokes of {len(known)} tennis clips, {others} other swings",
             "licence": "Apache-2.0; the recordings that were annotated: see assets/annotations",
