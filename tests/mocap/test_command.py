@@ -32,10 +32,14 @@ def test_exit_codes_and_lines(tmp_path: Path, bvh_text: str, capsys):
     source = tmp_path / "in"
     source.mkdir()
     (source / "a.bvh").write_text(bvh_text)
-    assert execute(config(f"input={source}", f"output={tmp_path / 'out'}", "progress=false", "workers=1")) == 0
+    assert (
+        execute(config(f"input={source}", f"output={tmp_path / 'out'}", "progress=false", "workers=1")) == 0
+    )
     assert "slide" in capsys.readouterr().out
     (source / "b.bvh").write_text("nonsense")
-    assert execute(config(f"input={source}", f"output={tmp_path / 'out'}", "progress=false", "workers=1")) == 1
+    assert (
+        execute(config(f"input={source}", f"output={tmp_path / 'out'}", "progress=false", "workers=1")) == 1
+    )
     assert "FAILED b" in capsys.readouterr().out
     assert (tmp_path / "out" / "a.npz").exists()
 
