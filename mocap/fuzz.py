@@ -35,7 +35,7 @@ from mocap.g1_skeleton import NAMES, robot_clip, robot_motion
 from mocap.marker_set import load_marker_set
 from mocap.mutate import mutate, mutate_npz
 from mocap.overrides import load_overrides
-from mocap.samples import SMALL_BVH, to_acclaim, to_c3d, to_g1_npz, to_markers, to_smpl
+from mocap.samples import SMALL_AMC, SMALL_ASF, SMALL_BVH, to_acclaim, to_c3d, to_g1_npz, to_markers, to_smpl
 from mocap.skeleton import load_mapping, to_body
 from mocap.smpl import parse_smpl
 
@@ -92,8 +92,10 @@ def targets() -> dict[str, Target]:
     """All formats, each with small seed files."""
     player = synthetic_clip(0.02, 100.0)
     bvh = (SMALL_BVH.encode(), SMALL_BVH.replace("\n", " ").encode(), to_bvh(player).encode())
-    asf, amc = (t.encode() for t in to_acclaim(player))
-    c3d = to_c3d(to_markers(to_body(player)), 100.0)
+    pairs = [
+        tuple(t.encode() for t in pair) for pair in ((SMALL_ASF, SMALL_AMC), to_acclaim(player.sliced(0, 1)))
+    ]
+    c3d = to_c3d(to_markers(to_body(player.sliced(0, 2))), 100.0)
     smpl = (to_smpl(player, width=66), to_smpl(player, width=156, rate_key="mocap_frame_rate"))
     still = np.tile([0.0, 0.0, 0.78], (3, 1)), np.tile([1.0, 0.0, 0.0, 0.0], (3, 1)), np.full((3, 29), 0.1)
     robot = robot_clip("g1", *still, 50.0, {"file": "g1"})
@@ -118,6 +120,7 @@ def targets() -> dict[str, Target]:
         return mutate(seeds[0] if chance.random() < 0.8 else chance.choice(seeds), chance, text)
 
     def acclaim(chance: Random) -> bytes:
+        asf, amc = pairs[0] if chance.random() < 0.9 else pairs[1]
         a, m = (mutate(asf, chance, True), amc) if chance.random() < 0.5 else (asf, mutate(amc, chance, True))
         return a + _BOUND + m
 
@@ -301,25 +304,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mocap.fuzz", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=20000, help="cases of all formats together")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
-    parser.add_argument("--format", help="only this format, with all the cases")
+    parser.add_argument("--format", help="only these formats (a,b), with their shares of the cases")
     parser.add_argument("--case", type=int, help="only this case of the format")
     parser.add_argument("--save", type=Path, help="write the file of the case")
     told = parser.parse_args(arguments)
     known = targets()
-    if told.format is not None and told.format not in known:
-        parser.error(f"--format {told.format}: choose one of {', '.join(known)}")
+    chosen = list(known) if told.format is None else told.format.split(",")
+    strange = [name for name in chosen if name not in known]
+    if strange:
+        parser.error(f"--format {strange[0]}: choose of {', '.join(known)}")
     if told.case is not None:
-        if told.format is None:
-            parser.error("--case needs --format")
+        if len(chosen) != 1:
+            parser.error("--case needs one --format")
         if told.save is not None:
-            told.save.write_bytes(known[told.format].make(chance_of(told.format, told.case)))
-        print(try_case(known[told.format], told.case))
+            told.save.write_bytes(known[chosen[0]].make(chance_of(chosen[0], told.case)))
+        print(try_case(known[chosen[0]], told.case))
         return 0
     broken = cases = 0
-    for name, target in known.items():
-        if told.format is not None and name != told.format:
-            continue
-        count = told.count if told.format is not None else round(told.count * target.share)
+    for name in chosen:
+        count = round(told.count * known[name].share)
         result = fuzz(name, told.first, count)
         cases += result.cases
         broken += len(result.failures)

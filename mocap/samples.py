@@ -41,6 +41,58 @@ Frame Time: 0.02
 """
 """A BVH file of two joints and two frames."""
 
+SMALL_ASF = """:version 1.10
+:units
+  mass 1.0
+  length 0.45
+  angle deg
+:root
+  order TX TY TZ RX RY RZ
+  axis XYZ
+  position 0 0 0
+  orientation 0 0 0
+:bonedata
+  begin
+    id 1
+    name thigh
+    direction 0 -1 0
+    length 4
+    axis 0 0 20 XYZ
+    dof rx ry rz
+    limits (-160.0 20.0)
+           (-70.0 70.0)
+           (-60.0 70.0)
+  end
+  begin
+    id 2
+    name shank
+    direction 0 -1 0
+    length 3
+    axis 0 0 20 XYZ
+    dof rx
+    limits (-10.0 170.0)
+  end
+:hierarchy
+  begin
+    root thigh
+    thigh shank
+  end
+"""
+"""An Acclaim skeleton of two bones."""
+
+SMALL_AMC = """:FULLY-SPECIFIED
+:DEGREES
+1
+root 1 2 3 0 90 0
+thigh 0 0 0
+shank 90
+2
+root 1 2 3 0 90 0
+thigh 10 20 30
+shank 120
+"""
+"""Its motion, two frames."""
+
 NAMES = {
     "Hips": "root", "Chest": "thorax", "Neck": "lowerneck", "Head": "head", "LeftShoulder": "lhumerus",
     "LeftElbow": "lradius", "LeftWrist": "lwrist", "LeftWrist_end": "lfingers", "RightShoulder": "rhumerus",
