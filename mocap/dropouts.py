@@ -77,7 +77,7 @@ def fill_dropouts(clip: Clip, dropouts: list[Dropout]) -> tuple[Clip, list[bool]
     or at the clip's ends are left and reported as false.
     """
     done = [
-        0 < d.start and d.stop < clip.frames and d.stop - d.start <= LONGEST_S * clip.fps for d in dropouts
+        d.start > 0 and d.stop < clip.frames and d.stop - d.start <= LONGEST_S * clip.fps for d in dropouts
     ]
     gaps = [
         (np.array([clip.joint_names.index(d.joint)]), d.start, d.stop)

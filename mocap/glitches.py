@@ -93,8 +93,9 @@ def find_glitches(body: Body) -> list[Glitch]:
     step = np.diff(relative, axis=0)
     change = np.zeros_like(step)
     change[1:-1] = step[1:-1] - 0.5 * (step[:-2] + step[2:])
-    # At the ends there is one neighbour; half of the difference compares with the inside.
-    change[0], change[-1] = 0.5 * (step[0] - step[1]), 0.5 * (step[-1] - step[-2])
+    # At the ends the steps inside are continued in a line; a little less, since that line is less sure.
+    change[0] = 0.9 * (step[0] - 2.0 * step[1] + step[2])
+    change[-1] = 0.9 * (step[-1] - 2.0 * step[-2] + step[-3])
     size = np.linalg.norm(change, axis=2)
     usual = np.minimum(_usual(size, body.fps), USUAL_CAP * np.percentile(size, 90, axis=0))
     length = np.pad(np.linalg.norm(step, axis=2), ((1, 1), (0, 0)), mode="edge")
@@ -105,9 +106,9 @@ def find_glitches(body: Body) -> list[Glitch]:
     least = least * np.array([LEVER.get(n, 1.0) for n in last])
     sudden = (size > least) & (size > SUDDEN_RATIO * (usual + NOISE_M))
     # A jump is -½, +1, -½ in the steps' changes: the lobes around it are not part of it.
-    for there in (change[:-2], change[2:]):
-        lobe = np.sum(change[1:-1] * there, axis=2) < -0.3 * size[1:-1] ** 2
-        sudden[1:-1] &= ~(lobe & (size[1:-1] < 0.6 * np.linalg.norm(there, axis=2)))
+    for here, there in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+        lobe = np.sum(change[here] * change[there], axis=2) < -0.3 * size[here] ** 2
+        sudden[here] &= ~(lobe & (size[here] < 0.6 * size[there]))
     top = np.array([PELVIS_M_S if n == "pelvis" else LIMB_M_S.get(n, OTHER_M_S) for n in last])
     fast = np.linalg.norm(step, axis=2) * body.fps > top * max(1.0, body.leg_m / 0.8)
     found = []

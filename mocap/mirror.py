@@ -52,7 +52,7 @@ def _other_names(name: str) -> list[str]:
         return [words]
     letters = {"L": "R", "R": "L", "l": "r", "r": "l"}
     found = []
-    for pattern in (r"^([LR])(?=[A-Z_.])", r"(?<=[_.:])([LRlr])(?=$|[_.])", r"^([lr])(?=[A-Z_.])"):
+    for pattern in (r"^([LR])(?=[A-Z_. ])", r"(?<=[_.: ])([LRlr])(?=$|[_. ])", r"^([lr])(?=[A-Za-z_.])"):
         other = re.sub(pattern, lambda m: letters[m.group(1)], name)
         if other != name:
             found.append(other)
