@@ -13,13 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from mocap.clip import Clip, SkeletonError
 from mocap.rotations import Array
+from mocap.yaml_file import read_yaml
 
 SIDES = ("left", "right")
 REQUIRED = (
@@ -149,14 +148,11 @@ def load_mapping(path: str | Path) -> Mapping:
         SkeletonError: unreadable file, unknown or missing body points.
     """
     path = Path(path)
-    try:
-        data: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except Exception as e:
-        raise SkeletonError(f"{path}: not a readable skeleton mapping ({type(e).__name__}: {e})") from None
+    data = read_yaml(path, SkeletonError, "a readable skeleton mapping")
     points = data.get("points") if isinstance(data, dict) else None
     if not isinstance(points, dict):
         raise SkeletonError(f'{path}: a skeleton mapping needs a "points:" table of body point: joint name')
-    unknown = sorted(set(points) - set(POINTS))
+    unknown = sorted(map(str, set(points) - set(POINTS)))
     missing = [p for p in REQUIRED if p not in points]
     if unknown or missing:
         raise SkeletonError(

@@ -11,6 +11,7 @@ Models distributed as pickles are not read: a pickle can run code. Save the thre
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,8 @@ STATURE_M = 1.70
 # Axis-angle values a frame: SMPL 72 (24 joints), SMPL-H 156 (52), SMPL-X 165 (55), body only 66 or 63.
 WIDTHS = {66: "body", 72: "SMPL", 156: "SMPL-H", 165: "SMPL-X"}
 _WANTED = (
-    "poses", "trans", "betas", "gender", "mocap_framerate", "mocap_frame_rate", "fps", "root_orient",
-    "pose_body", "transl", "global_orient", "body_pose", "surface_model_type",
+    "poses", "trans", "betas", "mocap_framerate", "mocap_frame_rate", "fps", "root_orient",
+    "pose_body", "transl", "global_orient", "body_pose",
 )  # fmt: skip
 _MODEL = ("J_regressor", "v_template", "shapedirs")
 
@@ -113,8 +114,10 @@ def parse_smpl(
     if fps is None:
         raise ClipDataError(f"{source}: says no rate (mocap_framerate); set fps=…")
     provenance["fps_in"] = check_fps(fps, source)
-    if gender := text(arrays.get("gender")):
-        provenance["gender"] = gender[0][:20]
+    with suppress(
+        ClipFormatError, KeyError, IndexError
+    ):  # some files hold it as a Python object; it is not needed
+        provenance["gender"] = text(load_arrays(data, source, ("gender",))["gender"])[0][:20]
     if model is not None:
         rest = joints_of_model(model, _betas(arrays, source), str(overrides.body_model or "body model"))
         provenance["segment_lengths"] = f"body model {Path(overrides.body_model or 'model.npz').name}"

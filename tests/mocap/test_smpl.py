@@ -89,6 +89,12 @@ def test_it_reads_by_the_registry_with_the_model_that_clips_yaml_names(tmp_path,
         read(tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize("gender", ["female", b"female", np.array({"a": 1}, dtype=object)])
+def test_the_gender_is_kept_if_it_is_text(gender):
+    clip = parse_smpl(npz(**plain(gender=gender)), "a.npz")
+    assert clip.provenance.get("gender") == (None if isinstance(gender, np.ndarray) else "female")
+
+
 def test_rotations_given_in_parts():
     data = npz(root_orient=np.zeros((2, 3)), pose_body=np.zeros((2, 63)), trans=np.zeros((2, 3)), fps=30)
     assert parse_smpl(data, "a.npz").frames == 2
