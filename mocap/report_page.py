@@ -243,7 +243,11 @@ def _targets(good: Sequence[Record], linked: set[str]) -> str:
         worst, record = (min if m.higher else max)(known, key=lambda pair: pair[0])
         where = _link(record["clip"], linked) if worst else "–"
         met = m.excess(mean) <= 1.0
-        mark = "" if m.target is None else ("<td class=good>met</td>" if met else "<td class=bad>missed</td>")
+        mark = (
+            "<td></td>"
+            if m.target is None
+            else ("<td class=good>met</td>" if met else "<td class=bad>missed</td>")
+        )
         beyond = sum(m.excess(v) > 1.0 for v, _ in known)
         rows.append(
             f"<tr><td>{m.label}</td><td>{m.text(mean)}</td><td>{_target(m)}</td>{mark}<td>{beyond}</td>"

@@ -85,6 +85,16 @@ def test_links_of_the_table_lead_to_pictures(folder):
     assert set(inner) <= set(reader.ids)
 
 
+def test_every_row_of_a_table_has_a_cell_for_every_heading(folder):
+    page = write_report_page(folder, sticks=True).read_text()
+    tables = page.split("<table")[1:]
+    assert len(tables) == 4
+    for table in tables:
+        head, body = table.split("</thead>")
+        for row in body.split("</table>")[0].split("<tr>")[1:]:
+            assert row.count("<td") == head.count("<th>") + head.count("<th title")
+
+
 def test_names_and_reasons_from_strangers_are_text(folder):
     page = write_report_page(folder, sticks=True).read_text()
     assert "<script>alert" not in page
