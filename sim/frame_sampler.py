@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,8 @@ class FrameSampler:
         uniform: share of starts drawn evenly over all frames, 0–1; 1 switches adaptation off.
         memory: seconds of play, of all robots together, over which failures are forgotten.
         margin: frames before a motion's end at which no episode begins.
+        weight: (M,) how often each motion is drawn, beside its length and failures; all alike by default. A motion
+            of weight zero, which the robot cannot do, is never drawn, though it fails in it.
 
     Attributes:
         bins: B. bin: (F,) bin of each frame. first: (B,) first frame. length: (B,) frames to start from.
@@ -32,25 +36,36 @@ class FrameSampler:
         uniform: float = 0.3,
         memory: float = 2000.0,
         margin: int = 5,
+        weight: Tensor | None = None,
     ) -> None:
         if not 0.0 <= uniform <= 1.0:
             raise ValueError(f"uniform share {uniform} must lie between 0 and 1")
         self.dt, self.uniform, self.memory = reference.dt, uniform, memory
         frames = max(round(bin_s / reference.dt), 1)
         self.bin = torch.zeros(reference.num_frames, dtype=torch.int64)
-        first, length, follows = [], [], []
-        for start, end in zip(reference.first.tolist(), reference.last.tolist(), strict=True):
+        first, length, follows, motion = [], [], [], []
+        for number, (start, end) in enumerate(
+            zip(reference.first.tolist(), reference.last.tolist(), strict=True)
+        ):
             for begin in range(start, end + 1, frames):
                 stop = min(begin + frames, end + 1)
                 self.bin[begin:stop] = len(first)
                 follows.append(begin > start)
                 first.append(begin)
+                motion.append(number)
                 length.append(max(min(stop, end + 1 - margin) - begin, 1 if begin == start else 0))
         device = reference.first.device
         self.bin = self.bin.to(device)
         self.first = torch.tensor(first, device=device)
         self.length = torch.tensor(length, device=device)
         self._follows = torch.tensor(follows, device=device)
+        weight = torch.ones(reference.num_motions) if weight is None else weight
+        if weight.shape != (reference.num_motions,) or bool((weight < 0).any()) or not bool(weight.any()):
+            raise ValueError(
+                f"weights of {reference.num_motions} motions must be as many numbers of 0 or more, not all 0; "
+                f"got {weight.tolist()[:8]}"
+            )
+        self._weight = weight.to(device)[torch.tensor(motion, device=device)]
         self.bins = len(first)
         self.failures = torch.zeros(self.bins, device=device)
         self.seconds = torch.zeros(self.bins, device=device)
@@ -79,11 +94,12 @@ class FrameSampler:
     @property
     def probabilities(self) -> Tensor:
         """Of each bin, (B,), sum 1."""
-        even = self.length / self.length.sum()
+        even = self.length * self._weight
+        even = even / even.sum()
         rate = self.failures / (self.seconds + 1.0)
         before = torch.where(self._follows, 0.5 * rate, torch.zeros_like(rate))
         rate = rate - before + torch.cat((before[1:], before.new_zeros(1)))
-        rate = torch.where(self.length > 0, rate, torch.zeros_like(rate))
+        rate = self._weight * torch.where(self.length > 0, rate, torch.zeros_like(rate))
         total = rate.sum()
         if self.uniform >= 1.0 or not bool(total > 0):
             return even
@@ -96,3 +112,9 @@ class FrameSampler:
         bins = bins.to(self.first.device)
         share = torch.rand(count, generator=generator).to(self.first.device)
         return self.first[bins] + (share * self.length[bins]).long()
+
+
+def grade_weights(grades: Sequence[str], weights: Mapping[str, float]) -> Tensor | None:
+    """Weight of each motion (M,) by its grade, 1 without one; None where that would leave no motion."""
+    weight = torch.tensor([float(weights.get(grade, 1.0)) for grade in grades])
+    return weight if bool((weight > 0).any()) else None

@@ -38,6 +38,7 @@ class Reference:
         racket_pos: (F, 3), string-bed centre, m.
         first, last: (M,), rows of each motion's first and last frame.
         motion: (F,), which motion a row belongs to.
+        grades: M, how well the robot can do each, "A" to "D" (`mocap.dynamics_grade`), "" where nothing says so.
     """
 
     names: tuple[str, ...]
@@ -49,6 +50,7 @@ class Reference:
     first: Tensor
     last: Tensor
     motion: Tensor
+    grades: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> Reference:
         """The same frames on a device."""
@@ -145,4 +147,5 @@ def build_reference(motions: Iterable[RobotMotion], dt: float = 0.02, torque: bo
         first=last - lengths + 1,
         last=last,
         motion=torch.repeat_interleave(torch.arange(len(motions)), lengths),
+        grades=tuple(str(motion.provenance.get("grade", "")) for motion in motions),
     )

@@ -22,7 +22,7 @@ from humanoid.joints import EFFORT_LIMIT, KD, KP, LOWER, NUM_JOINTS, READY_JOINT
 from humanoid.model import build_model
 from humanoid.motion_library import MotionLibrary
 from sim.engine import CpuEngine, Engine
-from sim.frame_sampler import FrameSampler
+from sim.frame_sampler import FrameSampler, grade_weights
 from sim.reference import Reference, load_reference
 from sim.terms import ObservationTerms, RewardTerms, TerminationTerms
 from sim.tracking_terms import OBSERVATIONS, REWARDS, TERMINATIONS
@@ -56,6 +56,7 @@ class TrackingConfig:
         random_start: begin at a random frame, else at the motion's first.
         uniform: share of starts drawn evenly; the rest goes where robots fail. 1: no adaptation.
         bin_s: length of the bins in which failures are counted, s.
+        grades: weight of starts in motions of each grade (`mocap.dynamics_grade`); 1 without a grade.
         joint_noise, velocity_noise: standard deviations at the start, rad, rad/s.
         episode_s: longest episode, s.
         fall_height, fall_tilt: of termination `fallen`, m, rad.
@@ -74,6 +75,7 @@ class TrackingConfig:
     random_start: bool = True
     uniform: float = 0.3
     bin_s: float = 0.5
+    grades: dict[str, float] = field(default_factory=lambda: {"A": 1.0, "B": 0.6, "C": 0.2, "D": 0.0})
     joint_noise: float = 0.02
     velocity_noise: float = 0.1
     episode_s: float = 10.0
@@ -145,7 +147,9 @@ class TrackingTask:
         self.rewards = RewardTerms(REWARDS, config.rewards)
         self.observations = ObservationTerms(OBSERVATIONS, config.observations)
         self.terminations = TerminationTerms(TERMINATIONS, config.terminations)
-        self.sampler = FrameSampler(reference, config.bin_s, config.uniform)
+        self.sampler = FrameSampler(
+            reference, config.bin_s, config.uniform, weight=grade_weights(reference.grades, config.grades)
+        )
         self.generator = torch.Generator().manual_seed(seed)
         self.fall_cosine = math.cos(config.fall_tilt)
         kp, kd, self.ready, self.lower, self.upper, self.effort = (

@@ -10,7 +10,7 @@ from humanoid.joints import JOINT_NAMES, READY_JOINT_POS
 from humanoid.motion import MotionError, RobotMotion
 from humanoid.motion_library import MotionLibrary
 from sim.engine import CpuEngine
-from sim.frame_sampler import FrameSampler
+from sim.frame_sampler import FrameSampler, grade_weights
 from sim.reference import build_reference, load_reference
 from sim.terms import TermError
 from sim.tracking_task import TrackingConfig, TrackingTask
@@ -29,6 +29,9 @@ def motion(frames=41, name="sway", fps=50.0, speed=0.0):
         name, fps, JOINT_NAMES, root_pos, np.tile([1.0, 0, 0, 0], (frames, 1)), joint_pos,
         np.ones((frames, 2), dtype=bool),
     )  # fmt: skip
+
+
+GRADES = TrackingConfig().grades
 
 
 @pytest.fixture(scope="module")
@@ -231,6 +234,26 @@ def test_uniform_starts_do_not_adapt(reference):
     before = sampler.probabilities
     sampler.observe(torch.tensor([5]), torch.tensor([True]))
     assert torch.equal(before, sampler.probabilities)
+
+
+def test_motions_that_the_robot_cannot_do_are_not_begun(reference):
+    weight = grade_weights(["A", "D"][: reference.num_motions] + ["A"] * (reference.num_motions - 2), GRADES)
+    sampler = FrameSampler(reference, uniform=0.2, weight=weight)
+    second = slice(int(reference.first[1]), int(reference.last[1]) + 1)
+    for _ in range(20):
+        sampler.observe(reference.first[1:2] + 5, torch.tensor([True]))
+    assert sampler.probabilities.sum() == pytest.approx(1.0, abs=1e-5)
+    assert (sampler.probabilities[sampler.bin[second]] == 0.0).all()
+
+
+def test_motions_without_a_grade_are_drawn_alike():
+    assert grade_weights(["", "B"], GRADES).tolist() == pytest.approx([1.0, 0.6])
+    assert grade_weights(["D", "D"], GRADES) is None
+
+
+def test_weights_that_leave_nothing_are_refused(reference):
+    with pytest.raises(ValueError, match="not all 0"):
+        FrameSampler(reference, weight=torch.zeros(reference.num_motions))
 
 
 def test_plain_config_names_the_terms_in_force(make):
