@@ -9,7 +9,7 @@ nothing happens.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from mocap.glitches import Glitch, find_glitches, glitch_frames
 from mocap.mirror import mirror
 from mocap.repair import repair
 from mocap.resample import resample
-from mocap.skeleton import Body, Mapping, find_mapping, to_body
+from mocap.skeleton import Body, Mapping, find_mapping, said, to_body
 from mocap.still import find_rests, rest_frames
 from mocap.strokes import find_strokes
 from mocap.swaps import find_swaps, undo_swaps
@@ -110,6 +110,7 @@ def clean(
     config = config or CleanConfig()
     if config.mirror not in ("no", "yes", "auto"):
         raise ClipDataError(f'clean.mirror={config.mirror} is not one of "no", "yes", "auto"')
+    told = said(clip, mapping=mapping, unit_m=unit_m, up=up)
     mapping = mapping or find_mapping(clip)
     steps: list[dict[str, Any]] = []
     bad = np.zeros(clip.frames, dtype=bool)
@@ -180,7 +181,7 @@ def clean(
     rate = clip.fps
     clip = resample(clip, fps or rate)
     _note(steps, "resample", {"fps": clip.fps}, from_fps=rate)
-    body = to_body(clip, mapping=mapping, unit_m=unit_m, up=up)
+    body = replace(to_body(clip, mapping=mapping, unit_m=unit_m, up=up), said=told)
 
     floor = find_floor(body)
     body = level(body, floor)

@@ -188,11 +188,14 @@ def named_mapping(name: str | Path) -> Mapping:
 
 
 def find_mapping(clip: Clip, mappings: Iterable[Mapping] | None = None) -> Mapping:
-    """The mapping that fits a clip's joints; of several, the one that names most points.
+    """The mapping that the clip says; else the one that fits its joints, of several the one that names most
+    points.
 
     Raises:
         SkeletonError: none fits; the message says which came nearest and which joints it misses.
     """
+    if clip.skeleton and mappings is None:
+        return named_mapping(clip.skeleton)
     candidates = list(mappings) if mappings is not None else list(shipped_mappings())
     best: tuple[float, Mapping, list[str]] | None = None
     second = plain_names(clip.joint_names)[1:2]
@@ -347,11 +350,10 @@ def to_body(
     Raises:
         SkeletonError: unknown skeleton, or no plausible unit.
     """
+    told = said(clip, mapping=mapping, unit_m=unit_m, up=up, forward=forward)
     unit_m = clip.unit_m if unit_m is None else unit_m
     up, forward = up or clip.up, forward or clip.forward
-    given = {"unit": unit_m, "up": up, "forward": forward, "skeleton": mapping or clip.skeleton}
-    if mapping is None:
-        mapping = named_mapping(clip.skeleton) if clip.skeleton else find_mapping(clip)
+    mapping = mapping or find_mapping(clip)
     found, missing = mapping.resolve(clip.joint_names)
     if missing:
         raise SkeletonError(
@@ -373,8 +375,25 @@ def to_body(
     up = up or guess_up(points, names, rest_positions(clip)[columns])
     faces = forward or guess_forward(points, names, up)
     points = points @ up_rotation(up, forward).T * unit
-    said = tuple(k for k, v in given.items() if v is not None)
-    return Body(points, names, clip.fps, leg * unit, unit, up, mapping.name, faces, said)
+    return Body(points, names, clip.fps, leg * unit, unit, up, mapping.name, faces, told)
+
+
+def said(
+    clip: Clip,
+    *,
+    mapping: Mapping | None = None,
+    unit_m: float | None = None,
+    up: str | None = None,
+    forward: str | None = None,
+) -> tuple[str, ...]:
+    """What of "unit", "up", "forward" and "skeleton" the clip or the caller says; arguments as in `to_body`."""
+    values = {
+        "unit": unit_m if unit_m is not None else clip.unit_m,
+        "up": up or clip.up,
+        "forward": forward or clip.forward,
+        "skeleton": mapping or clip.skeleton,
+    }
+    return tuple(k for k, v in values.items() if v is not None)
 
 
 def rest_positions(clip: Clip) -> Array:

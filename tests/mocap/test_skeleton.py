@@ -162,3 +162,13 @@ def test_bad_mapping_files_are_named(tmp_path, text: str):
 def test_missing_points_of_a_given_mapping_are_named(clip: Clip):
     with pytest.raises(SkeletonError, match="finds no joint for"):
         to_body(clip, mapping=Mapping("odd", {"pelvis": ("Hips",)}))
+
+
+def test_cleaning_keeps_what_was_said_apart_from_what_was_guessed(clip: Clip):
+    from mocap.clean import clean
+
+    assert clean(clip).body.said == ()
+    told = replace(clip, unit_m=0.01, skeleton="caldas")
+    assert clean(told).body.said == ("unit", "skeleton")
+    with pytest.raises(SkeletonError, match="skeleton=none"):
+        clean(replace(clip, skeleton="none"))
