@@ -98,12 +98,14 @@ def find_strokes(
     The wrist's speed peaks slightly before a ball is met; the retargeter moves the strike to the peak of
     the racket's speed.
 
+    None are looked for in a body whose arms are exchanged against its legs.
+
     Args:
         body: the human, cleaned and smoothed, any rate.
         hand: "right" or "left"; not given, the hand whose swings are more like strokes.
         classifier: the shipped one when not given.
     """
-    if body.frames < round(0.6 * body.fps):
+    if body.frames < round(0.6 * body.fps) or _arms_exchanged(body):
         return []
     ratio = body.fps / RATE_HZ
     at_rate = body
@@ -115,6 +117,15 @@ def find_strokes(
     chosen = racket_hand({s: 1.0 - p[:, 0] for s, p in chances.items()})
     found = choose(swings[chosen].frames / RATE_HZ, 1.0 - chances[chosen][:, 0])
     return [_stroke(at_rate, body, swings[chosen], chances[chosen], i) for i in found]
+
+
+def _arms_exchanged(body: Body) -> bool:
+    """Whether left and right arm are exchanged against the legs, as in one clip of basketball: nothing can be said of
+    strokes then. A trunk twists by up to 90 degrees, for moments.
+    """
+    shoulders = (body["left_shoulder"] - body["right_shoulder"])[:, :2]
+    hips = (body["left_hip"] - body["right_hip"])[:, :2]
+    return bool((np.sum(shoulders * hips, axis=1) < 0.0).mean() > 0.5)
 
 
 def racket_hand(chances: dict[str, Array]) -> str:

@@ -78,6 +78,16 @@ def test_the_shot_direction_is_where_the_hand_goes(smooth: Body):
     assert way @ np.array([1.0, 0.0]) > 0.8
 
 
+def test_exchanged_arms_have_no_strokes(smooth: Body):
+    order = list(smooth.names)
+    for part in ("shoulder", "elbow", "wrist"):
+        i, j = order.index(f"left_{part}"), order.index(f"right_{part}")
+        order[i], order[j] = order[j], order[i]
+    assert (
+        find_strokes(replace(smooth, points=smooth.points[:, [smooth.names.index(n) for n in order]])) == []
+    )
+
+
 def test_short_clips_have_none(smooth: Body):
     assert find_strokes(replace(smooth, points=smooth.points[:10])) == []
 
