@@ -142,12 +142,12 @@ def targets() -> dict[str, Target]:
         return Target(key, share, lambda chance: mutate(seed, chance, True), read)
 
     listed = (
-        Target("bvh", 0.44, lambda c: pick(bvh, c, True), lambda d: parse_bvh(d, "file")),
-        Target("amc", 0.10, acclaim, read_acclaim),
-        Target("c3d", 0.08, lambda c: mutate(c3d, c, False), lambda d: parse_c3d(d, "file")),
-        Target("smpl", 0.14, lambda c: mutate_npz(c.choice(smpl), c), lambda d: parse_smpl(d, "file")),
-        Target("g1csv", 0.11, lambda c: pick(csv, c, True), read_csv),
-        Target("g1npz", 0.11, lambda c: mutate_npz(c.choice(g1), c), lambda d: parse_g1_npz(d, "file")),
+        Target("bvh", 0.60, lambda c: pick(bvh, c, True), lambda d: parse_bvh(d, "file")),
+        Target("amc", 0.08, acclaim, read_acclaim),
+        Target("c3d", 0.04, lambda c: mutate(c3d, c, False), lambda d: parse_c3d(d, "file")),
+        Target("smpl", 0.10, lambda c: mutate_npz(c.choice(smpl), c), lambda d: parse_smpl(d, "file")),
+        Target("g1csv", 0.06, lambda c: pick(csv, c, True), read_csv),
+        Target("g1npz", 0.10, lambda c: mutate_npz(c.choice(g1), c), lambda d: parse_g1_npz(d, "file")),
         of_yaml("mapping", 0.005),
         of_yaml("markers", 0.0075),
         of_yaml("overrides", 0.0075),
