@@ -1,13 +1,19 @@
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 import mocap
+from humanoid.motion import RobotMotion
+from mocap.benchmark import synthetic_clip, to_bvh
 from mocap.command import execute
+from mocap.config import AppConfig
+from mocap.pipeline import run as run_clips
 
 
 def config(*overrides: str):
@@ -81,3 +87,38 @@ def test_a_wrong_key_is_named(tmp_path: Path):
     assert done.returncode != 0
     assert "inptu" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_leaves_whole_files_and_a_run_that_can_go_on(tmp_path: Path):
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    text = to_bvh(synthetic_clip(8.0, 50.0))
+    for number in range(12):
+        (source / f"clip{number:02d}.bvh").write_text(text)
+    root = Path(__file__).resolve().parents[2]
+    keys = [f"input={source}", f"output={output}", "workers=2", "progress=false"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "mocap.command", *keys],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # As a terminal does it: the signal reaches the command and its workers.
+        start_new_session=True,
+    )
+    while not list(output.glob("*.npz")) and run.poll() is None:
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 2
+    assert "resume=true" in said
+    assert "Traceback" not in said
+    kept = sorted(output.glob("*.npz"))
+    assert 0 < len(kept) < 12
+    assert not list(output.glob(".*"))
+    for file in kept:
+        RobotMotion.load(file)
+    reports = list(run_clips(AppConfig(input=str(source), output=str(output), workers=1, resume=True), str))
+    assert [r.ok for r in reports] == [True] * 12
+    assert sum(r.resumed for r in reports) == len(kept)
