@@ -160,7 +160,7 @@ def clean(
         # What the first pass hid, and what it could not smooth.
         second = find_glitches(to_body(clip, mapping=mapping, unit_m=unit_m, up=up))
         if second:
-            clip, _ = repair(clip, second, mapping)
+            clip, _ = repair(clip, [_wider(g, clip.frames) for g in second], mapping)
             left = find_glitches(to_body(clip, mapping=mapping, unit_m=unit_m, up=up))
             mended = [ok and not _again(g, left) for g, ok in zip(found, mended, strict=True)]
             new = [g for g in second if not _again(g, found)]
@@ -233,6 +233,11 @@ def _within(glitch: Glitch, start: int, stop: int) -> Glitch | None:
     if a >= b:
         return None
     return Glitch(glitch.kind, glitch.part, a - start, b - start, glitch.size_m)
+
+
+def _wider(glitch: Glitch, frames: int) -> Glitch:
+    """A glitch with one frame more at both ends: a step that stays needs room to be walked."""
+    return replace(glitch, start=max(glitch.start - 1, 0), stop=min(glitch.stop + 1, frames))
 
 
 def _again(glitch: Glitch, others: list[Glitch]) -> bool:

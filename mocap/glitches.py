@@ -42,18 +42,15 @@ FLIP_RAD, FLIP_RETURN_S = 1.2, 2.0
 # Bones may change by this share and this length [m] before a marker is blamed.
 LENGTH_SHARE, LENGTH_M = 0.12, 0.03
 
-BONES = tuple(
-    (f"{side}_{a}", f"{side}_{b}")
-    for side in SIDES
-    for a, b in (
-        ("shoulder", "elbow"),
-        ("elbow", "wrist"),
-        ("wrist", "hand"),
-        ("hip", "knee"),
-        ("knee", "ankle"),
-        ("ankle", "toe"),
-    )
-) + (("neck", "head"),)
+_LIMB_BONES = (
+    ("shoulder", "elbow"),
+    ("elbow", "wrist"),
+    ("wrist", "hand"),
+    ("hip", "knee"),
+    ("knee", "ankle"),
+    ("ankle", "toe"),
+)
+BONES = (*((f"{side}_{a}", f"{side}_{b}") for side in SIDES for a, b in _LIMB_BONES), ("neck", "head"))
 """Pairs of points a fixed distance apart, the one nearer to the trunk first."""
 
 LIMBS = {

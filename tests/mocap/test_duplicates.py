@@ -22,7 +22,7 @@ def wandering(seed: int, seconds: float = 12.0, fps: float = 60.0):
             rng.normal(size=3) * np.sin(2 * np.pi * rng.uniform(0.2, 1.2) * t + rng.uniform(0, 6))[:, None]
             for _ in range(3)
         ]
-        q[:, j] = quat_product(q[:, j], quat_exp(0.15 * sum(waves)))
+        q[:, j] = quat_product(q[:, j], quat_exp(0.15 * np.sum(waves, axis=0)))
     return replace(clip, rotations=q)
 
 

@@ -46,7 +46,7 @@ def test_height_is_that_of_the_standing_toes(walker: Body):
 
 
 def test_an_offset_is_taken_out_exactly(walker: Body):
-    moved = replace(walker, points=walker.points + [0.0, 0.0, 0.37])
+    moved = replace(walker, points=walker.points + np.array([0.0, 0.0, 0.37]))
     np.testing.assert_allclose(
         level(moved, find_floor(moved)).points, level(walker, find_floor(walker)).points, atol=1e-9
     )
