@@ -28,6 +28,9 @@ one of tennis, and there `LENIENT` is enough; elsewhere only `STRICT` counts."""
 
 OVERHEAD = ("serve", "smash")
 
+FIRST_PEAK = 0.75
+"""An overhead stroke's first peak of speed is at least this large against its greatest."""
+
 
 @dataclass(frozen=True)
 class HumanStroke:
@@ -38,7 +41,7 @@ class HumanStroke:
         hand: "right" or "left".
         start, strike, end: frame numbers: the calm moment before the preparation, the racket meeting the ball, the
             calm moment after the follow-through. The strike is where the wrist is fastest, overhead where it is
-            highest just after: recordings have neither ball nor racket.
+            highest and longest just after: recordings have neither ball nor racket.
         speed_m_s: wrist speed at the strike [m/s].
         direction: (2,) horizontal unit vector in which the wrist moves at the strike.
         side: "forehand" or "backhand" of groundstrokes and volleys, "" overhead.
@@ -168,7 +171,7 @@ def _stroke(at_rate: Body, body: Body, swings: Swings, chances: Array, i: int) -
     peak = int(swings.frames[i])
     strike = peak
     if kind in OVERHEAD:
-        strike = _overhead(path[:, 2], at_rate[f"{hand}_shoulder"][:, 2], speed, peak, fps)
+        strike = overhead_strike(at_rate, hand, speed, peak, fps)
     elif swings.together[peak]:
         strike = _both_hands(at_rate, peak, fps)
     start, end = _extent(speed, strike, kind, fps)
@@ -179,16 +182,19 @@ def _stroke(at_rate: Body, body: Body, swings: Swings, chances: Array, i: int) -
     return HumanStroke(kind, hand, first, at, final, float(swings.speed[i]), way, side, sure)
 
 
-def _overhead(z: Array, shoulder: Array, speed: Array, peak: int, fps: float) -> int:
-    """Where a serve or smash is met: the wrist's highest moment in the 0.1 s from its first peak of speed above the
-    shoulder. It has two: as the arm is thrown up, and as it comes down after the ball.
+def overhead_strike(body: Body, hand: str, speed: Array, peak: int, fps: float) -> int:
+    """Where a serve or smash is met: the arm highest and longest (wrist height plus its distance from the shoulder) in
+    the 0.12 s from the wrist's first peak of speed above the shoulder. The wrist has two peaks: as the arm is thrown
+    up, and as it comes down after the ball.
     """
-    reach = round(0.3 * fps)
-    early = np.arange(max(1, peak - reach), peak + 1)
+    wrist, shoulder = body[f"{hand}_wrist"], body[f"{hand}_shoulder"]
+    early = np.arange(max(1, peak - round(0.3 * fps)), peak + 1)
     top = (speed[early] >= speed[early - 1]) & (speed[early] > speed[np.minimum(early + 1, len(speed) - 1)])
-    top &= (z[early] > shoulder[early]) & (speed[early] > 0.6 * speed[peak])
+    top &= (wrist[early, 2] > shoulder[early, 2]) & (speed[early] > FIRST_PEAK * speed[peak])
     first = int(early[top][0]) if top.any() else peak
-    return first + int(np.argmax(z[first : first + round(0.1 * fps) + 1]))
+    part = slice(first, first + round(0.12 * fps) + 1)
+    reach = wrist[part, 2] + np.linalg.norm(wrist[part] - shoulder[part], axis=1)
+    return first + int(np.argmax(reach))
 
 
 def _both_hands(body: Body, peak: int, fps: float) -> int:

@@ -6,7 +6,15 @@ import pytest
 from mocap.config import RetargetConfig
 from mocap.retarget import prepare
 from mocap.skeleton import Body
-from mocap.strokes import LENIENT, STRICT, choose, find_strokes, racket_hand, shot_direction
+from mocap.strokes import (
+    LENIENT,
+    STRICT,
+    choose,
+    find_strokes,
+    overhead_strike,
+    racket_hand,
+    shot_direction,
+)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +84,18 @@ def test_the_shot_direction_is_where_the_hand_goes(smooth: Body):
     way = shot_direction(find_strokes(smooth))
     assert way is not None
     assert way @ np.array([1.0, 0.0]) > 0.8
+
+
+@pytest.mark.parametrize("peak", [50, 62])
+def test_a_serve_is_met_where_the_arm_is_highest_between_its_two_peaks_of_speed(smooth: Body, peak: int):
+    """The wrist goes over an arch whose top is at frame 56, fast at 50 and 62; whichever peak is the greater."""
+    t = np.arange(120) / 50.0
+    points = np.repeat(smooth.points[:1], 120, axis=0)
+    shoulder, wrist = (smooth.names.index(f"right_{p}") for p in ("shoulder", "wrist"))
+    arch = np.clip((t - 56 / 50.0) / 0.3, -1.0, 1.0)
+    points[:, wrist] = points[:, shoulder] + np.stack([0.5 * arch, 0.0 * t, 0.6 * (1.0 - arch**2)], axis=1)
+    speed = sum(np.exp(-(((np.arange(120) - k) / 3.0) ** 2)) * (6.0 if k == peak else 5.0) for k in (50, 62))
+    assert overhead_strike(replace(smooth, points=points), "right", np.asarray(speed), peak, 50.0) == 56
 
 
 def test_exchanged_arms_have_no_strokes(smooth: Body):
