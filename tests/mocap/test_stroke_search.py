@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from humanoid.motion import MotionError
+from humanoid.motion_library import MotionLibrary
 from mocap.filters import velocity
 from mocap.retarget import Retargeted
 from mocap.robot import RobotModel
@@ -142,6 +143,14 @@ def test_the_command_answers_from_a_folder_of_motions(tmp_path, motion: Retarget
     assert execute([str(tmp_path / "i.json"), "--kind", "serve"]) == 1
     assert execute([str(tmp_path / "missing.safetensors")]) == 2
     assert "missing.safetensors" in capsys.readouterr().err
+
+
+def test_a_library_gives_the_same_strikes_as_its_motions(tmp_path, motion: Retargeted, strikes: list[Strike]):
+    MotionLibrary.write(tmp_path / "library.safetensors", [motion.motion("made up", {"licence": "CC0"})])
+    index = StrokeIndex.of(tmp_path / "library.safetensors")
+    assert [s.kind for s in index.strikes] == [s.kind for s in strikes]
+    for a, b in zip(index.strikes, strikes, strict=True):
+        assert (a.height_m, a.speed_m_s) == pytest.approx((b.height_m, b.speed_m_s), abs=1e-3)
 
 
 def test_no_strokes_no_answer():
