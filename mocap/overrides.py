@@ -14,11 +14,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from mocap.axes import AXES
 from mocap.clip import ClipError
 from mocap.yaml_file import read_yaml
 
 FILE_NAME = "clips.yaml"
-AXES = ("x", "y", "z", "-x", "-y", "-z")
 
 
 class OverrideError(ClipError):

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mocap.axes import up_rotation
 from mocap.clip import Clip, SkeletonError
 from mocap.skeleton import (
     REQUIRED,
@@ -14,7 +15,6 @@ from mocap.skeleton import (
     load_mapping,
     shipped_mappings,
     to_body,
-    up_rotation,
 )
 
 
