@@ -40,7 +40,7 @@ from mocap.skeleton import load_mapping, to_body
 from mocap.smpl import parse_smpl
 
 LIMIT_S = 5.0
-"""Longest time for one file [s]; seeds take milliseconds, so this is a hang."""
+"""Longest time of the processor for one file [s]; seeds take milliseconds, so this is a hang."""
 MEMORY_BYTES = 1 << 30
 """Address space that a reader may take beyond what is loaded; seeds are a few kilobytes."""
 
@@ -214,7 +214,7 @@ def run_cases(
         raise _TimeUp
 
     result = Count()
-    old = signal.signal(signal.SIGALRM, time_up)
+    old = signal.signal(signal.SIGPROF, time_up)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
     try:
@@ -222,8 +222,8 @@ def run_cases(
             warnings.simplefilter("ignore")
             for case in range(first, first + count):
                 seen(case)
-                start = time.perf_counter()
-                signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
+                start = time.process_time()
+                signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
                 try:
                     result.outcomes[try_case(target, case)] += 1
                 except _TimeUp:
@@ -231,10 +231,10 @@ def run_cases(
                 except Exception as error:  # whatever comes is a finding
                     result.failures.append((case, f"{type(error).__name__}: {str(error)[:200]}"))
                 finally:
-                    signal.setitimer(signal.ITIMER_REAL, 0.0)
-                result.slowest_s = max(result.slowest_s, time.perf_counter() - start)
+                    signal.setitimer(signal.ITIMER_PROF, 0.0)
+                result.slowest_s = max(result.slowest_s, time.process_time() - start)
     finally:
-        signal.signal(signal.SIGALRM, old)
+        signal.signal(signal.SIGPROF, old)
     result.seconds = time.perf_counter() - began
     result.memory_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024.0
     return result
@@ -278,7 +278,7 @@ def fuzz(name: str, first: int, count: int) -> Count:
                 except Exception:  # nothing yet
                     if current.value != last:
                         last, since = current.value, time.monotonic()
-                    elif time.monotonic() - since > 20.0 * LIMIT_S:
+                    elif time.monotonic() - since > 60.0 * LIMIT_S:  # waits, or a loop that no signal ends
                         process.kill()
             if part is None and not results.empty():
                 part = results.get()

@@ -68,14 +68,15 @@ def load_marker_set(path: str | Path) -> MarkerSet:
         for way in ways if isinstance(ways, list) else [None]:
             if not isinstance(way, dict) or not isinstance(way.get("of"), list) or not way["of"]:
                 raise SkeletonError(f"{path}: {point} needs a list of entries like {{of: [MARKER, MARKER]}}")
-            strange = sorted(set(way) - {"of", "frame", "in", *_DIRECTIONS})
+            strange = sorted(map(str, set(way) - {"of", "frame", "in", *_DIRECTIONS}))
             if strange:
                 raise SkeletonError(f"{path}: {point} has the unknown key {strange[0]}")
             shifts = [way.get(d, 0.0) for d in _DIRECTIONS]
             if any(isinstance(v, bool) or not isinstance(v, int | float) for v in shifts):
                 raise SkeletonError(f"{path}: {point}: forward, left and up need numbers")
             if any(shifts) and (
-                way.get("frame") not in sections["frames"] or way.get("in") not in sections["lengths"]
+                str(way.get("frame")) not in sections["frames"]
+                or str(way.get("in")) not in sections["lengths"]
             ):
                 raise SkeletonError(
                     f"{path}: {point}: a shift needs a frame and a length (in) that the file defines"

@@ -134,6 +134,8 @@ def test_shipped_sets_give_all_required_points():
         "points: {pelvis: [{of: [A], up: 0.1}]}",
         "points: {pelvis: [{of: &a [*a]}]}",
         "points: {pelvis: [{of: [A], x: 1}]}",
+        "points: {pelvis: [{of: [A], x: 1, 2: 3}]}",
+        "points: {pelvis: [{of: [A], up: 1, frame: [a], in: {}}]}",
         "points: {pelvis: [{of: [A]}]}\nframes: {f: [{up: [A, B]}]}",
         "points: {pelvis: [{of: [A]}]}\nlengths: {w: [A]}",
     ],
