@@ -150,7 +150,7 @@ def parse_asf(data: bytes, source: str) -> Skeleton:
         turn = fixed_axes(order, np.deg2rad(values) if degrees else values)
         if name == "root":
             bones[name].orientation = turn
-        else:
+        elif name in bones:  # not if another name followed
             bones[name].axis = turn
     return Skeleton(_ordered(bones, parents, source), degrees, units["length"])
 

@@ -197,6 +197,7 @@ def test_damage_of_the_motion_is_named(old: str, new: str, error: type, says: st
         ("(-10.0 170.0)", "(-10.0 170.0 3)", "3 limit values"),
         ("0 0 20 XYZ", "0 0 20 XXZ", "axis order XXZ"),
         (":hierarchy", ":other", "no hierarchy"),
+        ("0 0 20 XYZ\n    dof rx\n", "0 0 20 XYZ\n name foot\n    dof rx\n", "bone shank has no entry"),
     ],
 )
 def test_damage_of_the_skeleton_is_named(old: str, new: str, says: str):
