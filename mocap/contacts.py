@@ -42,7 +42,8 @@ def find_footing(
     body: Body,
     *,
     slow_m_s: float = 0.35,
-    pivot_rad_s: float = 4.0,
+    pivot_rad_s: float = 3.0,
+    pivot_rad: float = 0.5,
     high_m: float = 0.06,
     heel_rad: float = 0.35,
     shortest_s: float = 0.08,
@@ -55,7 +56,8 @@ def find_footing(
     Args:
         body: the human, smoothed, at the output rate.
         slow_m_s: toe speed below which a foot stands; it lifts off at 1.6 times that.
-        pivot_rad_s: turning rate above which it does not stand.
+        pivot_rad_s: turning rate above which it does not stand, and pivot_rad: if it turns at least so far; a
+            shorter twist is held.
         high_m: toe height above its stance level above which it does not stand.
         heel_rad: heel lift (foot pitch against flat) above which it does not stand.
         shortest_s: shorter stances are dropped; gaps half as long are closed.
@@ -73,7 +75,7 @@ def find_footing(
         angle = _foot_heading(along, flat, body.fps)
         drop = np.arctan2(-along[:, 2], np.maximum(flat, 1e-6))
         speed = np.linalg.norm(velocity(toe, body.fps), axis=1)
-        turning = np.abs(velocity(low_pass(angle, body.fps, 5.0), body.fps))
+        turning = _pivots(low_pass(angle, body.fps, 5.0), body.fps, pivot_rad_s, pivot_rad)
         level = _stance_level(toe[:, 2], speed, floor)
         high = toe[:, 2] - level
         tilt = drop - np.percentile(drop[speed < 1.6 * slow_m_s], 20) if (speed < slow_m_s).any() else drop
@@ -108,6 +110,17 @@ def _foot_heading(along: Array, flat: Array, fps: float) -> Array:
     blend = np.clip(weight * 2.0 - 0.5, 0.0, 1.0)[:, None]
     mixed = blend * unit + (1.0 - blend) * mean
     return np.unwrap(np.arctan2(mixed[:, 1], mixed[:, 0]))
+
+
+def _pivots(angle: Array, fps: float, rate: float, least: float) -> Array:
+    """Turning rate (T,) [rad/s] of a heading, zero where a turn is shorter than `least` [rad]."""
+    turning = velocity(angle, fps)
+    out = np.abs(turning)
+    for sign in (1.0, -1.0):
+        for a, b in runs(sign * turning > 0.5 * rate):
+            if abs(angle[b - 1] - angle[a]) < least:
+                out[a:b] = 0.0
+    return out
 
 
 def _stance_level(z: Array, speed: Array, floor: float) -> float:
