@@ -10,7 +10,7 @@ import pytest
 
 from mocap.bvh import parse_bvh
 from mocap.clean import clean
-from mocap.quality import assess
+from mocap.quality import Quality, assess
 from mocap.retarget import retarget
 from mocap.robot import RobotModel
 
@@ -38,23 +38,38 @@ def first_clips(archive: Path, count: int):
                     return
 
 
+@pytest.fixture(scope="module")
+def judged(shared_mocap: Path, robot: RobotModel) -> dict[str, list[tuple[Quality, int]]]:
+    """Quality and frames of three clips of each archive that is there."""
+    out: dict[str, list[tuple[Quality, int]]] = {}
+    for archive in ARCHIVES:
+        path = shared_mocap / f"{archive}.tar.xz"
+        for name, data in first_clips(path, 3) if path.exists() else ():
+            result = retarget(clean(parse_bvh(data, name), fps=50.0).body, robot)
+            out.setdefault(archive, []).append((assess(result, robot), len(result.q)))
+    return out
+
+
+def mean(judged: list[tuple[Quality, int]], field: str) -> float:
+    return float(np.average([getattr(q, field) for q, _ in judged], weights=[n for _, n in judged]))
+
+
+def test_real_clips_meet_the_targets(judged: dict[str, list[tuple[Quality, int]]]):
+    every = [one for archive in judged.values() for one in archive]
+    if not every:
+        pytest.skip("no archives")
+    assert mean(every, "slide_m_s") < 0.03
+    assert mean(every, "penetration_fraction") < 0.005
+    assert mean(every, "float_fraction") < 0.01
+    assert mean(every, "direction_error_deg") < 8.0
+    assert sum(q.limit_violations for q, _ in every) == 0
+    assert mean(every, "velocity_violations_fraction") < 0.001
+    assert mean(every, "overlap_fraction") < 0.02
+
+
 @pytest.mark.parametrize("archive", ARCHIVES)
-def test_real_clips_meet_the_targets(archive: str, shared_mocap: Path, robot: RobotModel):
-    path = shared_mocap / f"{archive}.tar.xz"
-    if not path.exists():
-        pytest.skip(f"no {path}")
-    qualities, frames = [], []
-    for name, data in first_clips(path, 3):
-        result = retarget(clean(parse_bvh(data, name), fps=50.0).body, robot)
-        qualities.append(assess(result, robot))
-        frames.append(len(result.q))
-
-    def mean(field: str) -> float:
-        return float(np.average([getattr(q, field) for q in qualities], weights=frames))
-
-    assert mean("slide_m_s") < 0.03
-    assert mean("penetration_fraction") < 0.02
-    assert mean("float_fraction") < 0.01
-    assert mean("direction_error_deg") < 8.0
-    assert sum(q.limit_violations for q in qualities) == 0
-    assert mean("velocity_violations_fraction") < 0.001
+def test_feet_slide_no_more_than_the_persons(archive: str, judged: dict[str, list[tuple[Quality, int]]]):
+    if archive not in judged:
+        pytest.skip(f"no {archive}")
+    # Stance is the human's: what the recording itself slides is in it.
+    assert mean(judged[archive], "slide_m_s") < max(0.03, mean(judged[archive], "human_slide_m_s"))
