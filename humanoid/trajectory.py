@@ -20,6 +20,7 @@ import numpy as np
 import pinocchio as pin
 from scipy.interpolate import BSpline
 
+from humanoid.footing import Footing
 from humanoid.joints import EFFORT_LIMIT, LOWER, NUM_JOINTS, UPPER, VELOCITY_LIMIT
 from humanoid.kinematics import default_pinocchio, to_pinocchio
 from humanoid.motion import RobotMotion
@@ -31,6 +32,9 @@ UPPER_BODY = np.arange(12, NUM_JOINTS)
 """Joints of waist and arms."""
 CHANNELS = 4 + len(UPPER_BODY)
 """What is optimised at each time: pelvis x, y, z, heading, and the upper body's joints."""
+_UNIT = np.eye(CHANNELS)
+_FLAT = (np.zeros((35, CHANNELS)),) * 3
+_IS_KNEE = np.isin(np.arange(12), KNEES)
 
 
 class TrajectoryError(ValueError):
@@ -65,13 +69,13 @@ class TrajectoryConfig:
         speed_share: the same for joint velocities. speed: one unit of excess, rad/s.
         stop_margin, leg_margin: distance kept to joint stops of waist and arms and of the legs, rad. knee: least
             bend of a knee, rad. stop, leg_stop: one unit beyond those, rad.
-        support: half length and half width of the area for the zero-moment point around the middle of the soles,
-            m; zmp: one unit outside, m.
+        zmp: distance of the zero-moment point outside its area that counts as one unit, m.
         friction: largest horizontal share of the ground's force; twist: largest moment about the vertical per
             weight, m; both with one unit of excess 0.02.
         style_joint: distance of a joint from the given motion, rad. style_pelvis: of the pelvis's x, y, z (m) and
             heading (rad).
         smooth_joint, smooth_pelvis: accelerations, rad/s², m/s².
+        sole: distance of a sole out of its leg's reach, m or rad.
         iterations: of Levenberg–Marquardt at most.
     """
 
@@ -89,7 +93,6 @@ class TrajectoryConfig:
     knee: float = 0.35
     stop: float = 0.02
     leg_stop: float = 0.005
-    support: tuple[float, float] = (0.04, 0.12)
     zmp: float = 0.005
     friction: float = 0.3
     twist: float = 0.035
@@ -97,6 +100,7 @@ class TrajectoryConfig:
     style_pelvis: tuple[float, float, float, float] = (0.3, 0.3, 0.06, 0.8)
     smooth_joint: float = 150.0
     smooth_pelvis: float = 15.0
+    sole: float = 0.002
     iterations: int = 30
 
 
@@ -114,13 +118,56 @@ class Solution:
     zmp_outside: float
 
 
+@dataclass(frozen=True)
+class _Legs:
+    """Leg angles (T, 12), how they follow the pelvis's x, y, z and heading (T, 12, 4), what the soles miss (T, 12),
+    position, m, and rotation vector, rad, of left and right, and how that follows the pelvis (T, 12, 4)."""
+
+    angles: np.ndarray
+    follow: np.ndarray
+    off: np.ndarray
+    closing: np.ndarray
+
+
+class _Rows:
+    """Residuals as they come, each with its slopes by the channels at one frame, their velocities and accelerations."""
+
+    def __init__(self, derive: bool) -> None:
+        self.derive = derive
+        self._values: list[float] = []
+        self._frames: list[int] = []
+        self._slopes: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def add(self, value: float, frame: int, by_q=None, by_v=None, by_a=None) -> None:
+        """A residual; slopes (CHANNELS,) that are not given are zero."""
+        self._values.append(value)
+        if self.derive:
+            self._frames.append(frame)
+            self._slopes.append(
+                tuple(np.zeros(CHANNELS) if slope is None else slope for slope in (by_q, by_v, by_a))  # type: ignore
+            )
+
+    def values(self) -> np.ndarray:
+        """All residuals, (R,)."""
+        return np.array(self._values)
+
+    def jacobian(self, basis: list[np.ndarray]) -> np.ndarray:
+        """Their Jacobian by the spline's free coefficients, (R, CHANNELS · coefficients)."""
+        if not self._frames:
+            return np.zeros((0, CHANNELS * basis[0].shape[1]))
+        at = np.array(self._frames)
+        slopes = np.array(self._slopes)
+        parts = (slopes[:, k, :, None] * basis[k][at][:, None, :] for k in range(3))
+        return sum(parts, np.zeros(())).reshape(len(at), -1)
+
+
 class TrajectoryOptimizer:
     """Optimises variations of one motion.
 
     Args:
         motion: a motion with both feet planted, pelvis level, that starts and ends at rest.
         time: when the goal is to be met, s from the start; the nearest frame is taken.
-        soles: poses of left and right sole, in the motion's frame.
+        footing: where the soles are and what they carry, in the motion's frame.
         config: see `TrajectoryConfig`.
     """
 
@@ -128,17 +175,18 @@ class TrajectoryOptimizer:
         self,
         motion: RobotMotion,
         time: float,
-        soles: list[pin.SE3],
+        footing: Footing,
         config: TrajectoryConfig | None = None,
     ) -> None:
         self.config = config = config or TrajectoryConfig()
-        self.given, self.soles = motion, soles
+        self.given, self.footing = motion, footing
         self.model = default_pinocchio()
         self.data = self.model.createData()
         self.racket = self.model.getFrameId("racket")
         self._feet = [self.model.getFrameId(f"{side}_foot") for side in ("left", "right")]
         frames, fps = motion.num_frames, motion.fps
         self.frames, self.fps, self.strike = frames, fps, round(time * fps)
+        self._step = np.sqrt(1.0 / fps)
         if not 0 < self.strike < frames - 1:
             raise TrajectoryError(f"{motion.name}: time {time:.2f} s lies outside the motion")
         duration = (frames - 1) / fps
@@ -159,7 +207,7 @@ class TrajectoryOptimizer:
         self.ends = channels[0], channels[-1]
         self.style = self._fit(channels)
         self._legs = motion.joint_pos[:, :12].copy()
-        self._build_linear()
+        self._build_linear(config.style_joint, config.style_pelvis)
 
     # Splines
 
@@ -186,17 +234,13 @@ class TrajectoryOptimizer:
             pelvis: factor on the config's distances of the pelvis.
         """
         self.style = coefficients
-        own = self.config.style_pelvis
-        scaled = (own[0] * pelvis, own[1] * pelvis, own[2] * pelvis, own[3] * pelvis)
-        self.config = replace(self.config, style_joint=joint, style_pelvis=scaled)
-        self._build_linear()
-        self.config = replace(self.config, style_pelvis=own)
+        x, y, z, heading = (pelvis * unit for unit in self.config.style_pelvis)
+        self._build_linear(joint, (x, y, z, heading))
 
-    def _build_linear(self) -> None:
-        """Normal matrix of style and smoothness, the same in every step."""
-        config = self.config
-        step = np.sqrt(1.0 / self.fps)
-        style = np.concatenate([1 / np.array(config.style_pelvis), np.full(17, 1 / config.style_joint)])
+    def _build_linear(self, joint: float, pelvis: tuple[float, float, float, float]) -> None:
+        """Normal matrix of style and smoothness, the same in every step; see `TrajectoryConfig` for the units."""
+        config, step = self.config, self._step
+        style = np.concatenate([1 / np.array(pelvis), np.full(17, 1 / joint)])
         smooth = np.concatenate([np.full(3, 1 / config.smooth_pelvis), np.full(18, 1 / config.smooth_joint)])
         b, _, a = self.basis
         self._style_weight, self._smooth_weight = style * step, smooth * step
@@ -215,9 +259,10 @@ class TrajectoryOptimizer:
         x, v, a = (basis @ c.T for basis in self._all)
         return x, v, a
 
-    def _solve_legs(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Leg angles (T, 12) from the pelvis, how they follow it, (T, 12, 4), and what the soles miss, (T,)."""
-        legs, follow, missed = self._legs.copy(), np.zeros((self.frames, 12, 4)), np.zeros(self.frames)
+    def _solve_legs(self, x: np.ndarray) -> _Legs:
+        """Legs whose soles stand where the footing has them, from the pelvis."""
+        legs, follow = self._legs.copy(), np.zeros((self.frames, 12, 4))
+        off, closing = np.zeros((self.frames, 12)), np.zeros((self.frames, 12, 4))
         q = pin.neutral(self.model)
         for t in range(self.frames):
             half = 0.5 * x[t, 3]
@@ -225,28 +270,31 @@ class TrajectoryOptimizer:
             q[7:19] = legs[t]
             for attempt in range(12):
                 pin.computeJointJacobians(self.model, self.data, q)
-                worst = 0.0
-                for leg, frame, sole in zip(LEGS, self._feet, self.soles, strict=True):
+                for n, (leg, frame) in enumerate(zip(LEGS, self._feet, strict=True)):
+                    six = slice(6 * n, 6 * n + 6)
                     place = pin.updateFramePlacement(self.model, self.data, frame)
-                    off = pin.log6(place.actInv(sole)).vector
-                    worst = max(worst, float(np.abs(off).max()))
+                    off[t, six] = pin.log6(place.actInv(self.footing.soles[t][n])).vector
                     jacobian = pin.getFrameJacobian(self.model, self.data, frame, pin.LOCAL)
                     own = jacobian[:, 6 + leg]
                     damped = own.T @ np.linalg.inv(own @ own.T + 1e-8 * np.eye(6))
-                    if attempt == 0 or worst > 1e-7:
-                        step = damped @ off
+                    if attempt == 0 or np.abs(off[t]).max() > 1e-7:
                         # Beyond a stop if need be: the residuals bring it back, and can, since they see how far.
-                        q[7 + leg] += np.clip(step, -0.3, 0.3)
+                        q[7 + leg] += np.clip(damped @ off[t, six], -0.3, 0.3)
                         q[10 + leg[0]] = max(q[10 + leg[0]], 0.02)
                     rotation = _heading(x[t, 3])
                     pelvis = np.concatenate([jacobian[:, :3] @ rotation.T, jacobian[:, 5:6]], axis=1)
                     follow[t, leg] = -damped @ pelvis
-                if worst < 1e-7:
+                    # What a stretched leg cannot make up for, the pelvis can.
+                    closing[t, six] = (
+                        own @ own.T @ np.linalg.inv(own @ own.T + 1e-4 * np.eye(6)) - np.eye(6)
+                    ) @ pelvis
+                if np.abs(off[t]).max() < 1e-7:
                     break
-            legs[t], missed[t] = q[7:19], worst
+            legs[t] = q[7:19]
+        missed = np.abs(off).max(axis=1)
         # Good warm starts only.
         self._legs = np.where((missed < 1e-6)[:, None], legs, self._legs)
-        return legs, follow, missed
+        return _Legs(legs, follow, off, closing)
 
     def _dynamics(self, x, v, a, legs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Configuration, velocity and acceleration in Pinocchio's order."""
@@ -271,177 +319,146 @@ class TrajectoryOptimizer:
         acc = np.concatenate([change, flat, growing, growth, a[:, 4:]], axis=1)
         return q, vel, acc
 
-    def _residual(self, c: np.ndarray, goal: FrameState, derive: bool):
+    def _residual(self, c: np.ndarray, goal: FrameState | None, derive: bool):
         """Nonlinear residuals (R,), their Jacobian (R, variables) if wanted, and figures of merit."""
-        config, model, data = self.config, self.model, self.data
         x, v, a = self._states(c)
-        legs, follow, legs_off = self._solve_legs(x)
+        feet = self._solve_legs(x)
+        legs, follow = feet.angles, feet.follow
         q, vel, acc = self._dynamics(x, v, a, legs)
-        n = self.basis[0].shape[1]
-        step = np.sqrt(1.0 / self.fps)
-        middle = np.mean([sole.translation[:2] for sole in self.soles], axis=0)
+        rows, config = _Rows(derive), self.config
+        torque, outside = 0.0, 0.0
+        for t in range(self.frames):
+            tau, slopes = self._inverse_dynamics(q[t], vel[t], acc[t], _embedding(x[t, 3], follow[t]), derive)
+            torque = max(torque, self._motor_rows(rows, t, tau, slopes))
+            outside = max(outside, self._ground_rows(rows, t, x[t], tau, slopes))
+            self._joint_rows(rows, t, x[t], v[t], legs[t], follow[t])
+            if np.abs(feet.off[t]).max() > 1e-4:
+                outside = max(outside, 1.0)
+                for value, slope in zip(feet.off[t], feet.closing[t], strict=True):
+                    by_q = np.append(slope, np.zeros(CHANNELS - 4))
+                    rows.add(self._step / config.sole * value, t, self._step / config.sole * by_q)
+        t = self.strike
+        miss = (0.0, 0.0, 0.0)
+        if goal is not None:
+            miss = self._goal_rows(rows, goal, q[t], vel[t], _embedding(x[t, 3], follow[t]))
+        return rows.values(), rows.jacobian(self.basis) if derive else None, (miss, torque, outside), (q, x)
+
+    def _inverse_dynamics(self, q, v, a, embed: np.ndarray, derive: bool):
+        """Generalised forces (35,), and how they follow the channels, their velocities and accelerations."""
+        model, data = self.model, self.data
+        if not derive:
+            return pin.rnea(model, data, q, v, a), _FLAT
+        pin.computeRNEADerivatives(model, data, q, v, a)
+        # Pinocchio's mass matrix comes with its upper triangle.
+        mass = np.triu(data.M) + np.triu(data.M, 1).T
+        return data.tau, (data.dtau_dq @ embed, data.dtau_dv @ embed, mass @ embed)
+
+    def _motor_rows(self, rows: _Rows, t: int, tau: np.ndarray, slopes) -> float:
+        """Torques of waist and arms beyond what may be used; the largest share of a motor's torque."""
+        config = self.config
         limit = EFFORT_LIMIT[UPPER_BODY]
         usable = np.where(limit < 10, config.wrist_share, config.torque_share)
-        rows: list[float] = []
-        slopes: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
-        most_torque, most_outside = 0.0, 0.0
+        share = tau[18:] / limit
+        for j in np.nonzero(np.abs(share) > usable)[0]:
+            scale = np.sign(share[j]) * self._step / config.torque
+            rows.add(
+                scale * (share[j] - np.sign(share[j]) * usable[j]),
+                t, *(scale / limit[j] * slope[18 + j] for slope in slopes),
+            )  # fmt: skip
+        return float(np.abs(share).max())
 
-        def add(value: float, t: int, gq, gv, ga) -> None:
-            rows.append(value)
-            if derive:
-                slopes.append((t, gq, gv, ga))
-
-        nothing, unit = np.zeros(CHANNELS), np.eye(CHANNELS)
-        for t in range(self.frames):
-            if derive:
-                pin.computeRNEADerivatives(model, data, q[t], vel[t], acc[t])
-                tau = data.tau
-                embed = np.zeros((35, CHANNELS))
-                embed[:3, :3] = _heading(x[t, 3]).T
-                embed[5, 3] = 1.0
-                embed[6:18, :4] = follow[t]
-                embed[18:, 4:] = np.eye(17)
-                # Pinocchio's mass matrix comes with its upper triangle.
-                mass = np.triu(data.M) + np.triu(data.M, 1).T
-                by_q, by_v, by_a = data.dtau_dq @ embed, data.dtau_dv @ embed, mass @ embed
-            else:
-                tau = pin.rnea(model, data, q[t], vel[t], acc[t])
-                by_q = by_v = by_a = np.zeros((35, CHANNELS))
-            share = tau[18:] / limit
-            most_torque = max(most_torque, float(np.abs(share).max()))
-            for j in np.nonzero(np.abs(share) > usable)[0]:
-                scale = np.sign(share[j]) * step / config.torque
-                add(
-                    scale * (share[j] - np.sign(share[j]) * usable[j]),
-                    t, *(scale / limit[j] * g[18 + j] for g in (by_q, by_v, by_a)),
-                )  # fmt: skip
-            # Ground reaction about the pelvis, world frame.
-            turn = _heading(x[t, 3])
-            force, moment = turn @ tau[:3], turn @ tau[3:6]
-            by_f = [np.vstack([turn @ g[:3], turn @ g[3:6]]) for g in (by_q, by_v, by_a)]
-            if derive:
-                by_f[0][:, 3] += np.concatenate([[-force[1], force[0], 0], [-moment[1], moment[0], 0]])
-            up = max(force[2], 50.0)
-            height = x[t, 2]
-            zmp = x[t, :2] + np.array(
-                [-(moment[1] + height * force[0]) / up, (moment[0] - height * force[1]) / up]
-            )
-            arm = [
-                np.array([-height / up, 0, -(zmp[0] - x[t, 0]) / up, 0, -1 / up, 0]),
-                np.array([0, -height / up, -(zmp[1] - x[t, 1]) / up, 1 / up, 0, 0]),
+    def _ground_rows(self, rows: _Rows, t: int, x: np.ndarray, tau: np.ndarray, slopes) -> float:
+        """Zero-moment point, friction and twist; how far the zero-moment point lies outside its area, m."""
+        config, step = self.config, self._step
+        # Ground reaction about the pelvis, world frame.
+        turn = _heading(x[3])
+        force, moment = turn @ tau[:3], turn @ tau[3:6]
+        wrench = [np.vstack([turn @ slope[:3], turn @ slope[3:6]]) for slope in slopes]
+        if rows.derive:
+            wrench[0][:, 3] += np.concatenate([[-force[1], force[0], 0], [-moment[1], moment[0], 0]])
+        up, height = max(force[2], 50.0), x[2]
+        shift = np.array([-(moment[1] + height * force[0]) / up, (moment[0] - height * force[1]) / up])
+        arm = [
+            np.array([-height / up, 0, -shift[0] / up, 0, -1 / up, 0]),
+            np.array([0, -height / up, -shift[1] / up, 1 / up, 0, 0]),
+        ]
+        # How the zero-moment point moves relative to the pelvis.
+        moves = [[arm[axis] @ part for part in wrench] for axis in (0, 1)]
+        for axis in (0, 1):
+            moves[axis][0] = moves[axis][0] - force[axis] / up * _UNIT[2]
+        planes = self.footing.support[t]
+        beyond = planes[:, :2] @ (x[:2] + shift) - planes[:, 2]
+        for plane in np.nonzero(beyond > 0)[0]:
+            n = step / config.zmp * planes[plane, :2]
+            by_q, by_v, by_a = (n[0] * mx + n[1] * my for mx, my in zip(*moves, strict=True))
+            by_q = by_q + n[0] * _UNIT[0] + n[1] * _UNIT[1]
+            rows.add(step / config.zmp * beyond[plane], t, by_q, by_v, by_a)
+        for axis in (0, 1):
+            share = force[axis] / up
+            if abs(share) > config.friction:
+                scale = np.sign(share) * step / 0.02 / up
+                slope = (scale * (part[axis] - share * part[2]) for part in wrench)
+                rows.add(step / 0.02 * (abs(share) - config.friction), t, *slope)
+        about = moment[2] - shift[0] * force[1] + shift[1] * force[0]
+        if abs(about) / up > config.twist:
+            scale = np.sign(about) * step / 0.02 / up
+            turns = [
+                part[5] - shift[0] * part[1] + shift[1] * part[0] - force[1] * dx + force[0] * dy
+                for part, dx, dy in zip(wrench, *moves, strict=True)
             ]
-            moves = []
-            for axis in (0, 1):
-                parts = [arm[axis] @ g for g in by_f]
-                parts[0] = parts[0] - force[axis] / up * unit[2]
-                moves.append(parts)
-                off = zmp[axis] - middle[axis]
-                beyond = abs(off) - config.support[axis]
-                most_outside = max(most_outside, beyond)
-                if beyond > 0:
-                    scale = np.sign(off) * step / config.zmp
-                    rise = [scale * part for part in parts]
-                    add(step / config.zmp * beyond, t, rise[0] + scale * unit[axis], *rise[1:])
-            for axis in (0, 1):
-                beyond = abs(force[axis]) / up - config.friction
-                if beyond > 0:
-                    scale = np.sign(force[axis]) * step / 0.02 / up
-                    share = force[axis] / up
-                    add(step / 0.02 * beyond, t, *(scale * (g[axis] - share * g[2]) for g in by_f))
-            shift = zmp - x[t, :2]
-            about = moment[2] - shift[0] * force[1] + shift[1] * force[0]
-            beyond = abs(about) / up - config.twist
-            if beyond > 0:
-                scale = np.sign(about) * step / 0.02 / up
-                turns = [
-                    g[5] - shift[0] * g[1] + shift[1] * g[0] - force[1] * ds0 + force[0] * ds1
-                    for g, ds0, ds1 in zip(by_f, *moves, strict=True)
-                ]
-                add(
-                    step / 0.02 * beyond,
-                    t,
-                    *(scale * (g - about / up * f[2]) for g, f in zip(turns, by_f, strict=True)),
-                )
-            # A leg near a stop cannot follow the pelvis any farther.
-            for joint in range(12):
-                low = config.knee if joint in KNEES else LOWER[joint] + config.leg_margin
-                beyond = max(legs[t, joint] - UPPER[joint] + config.leg_margin, low - legs[t, joint])
-                if beyond > 0:
-                    side = np.sign(legs[t, joint] - 0.5 * (LOWER[joint] + UPPER[joint]))
-                    one = nothing.copy()
-                    one[:4] = side * step / config.leg_stop * follow[t, joint]
-                    add(step / config.leg_stop * beyond, t, one, nothing, nothing)
-            if legs_off[t] > 1e-4:
-                most_outside = max(most_outside, 1.0)
-                add(1e3 * step * legs_off[t], t, nothing, nothing, nothing)
-            # Stops and speeds of the joints.
-            for channel, (low, high, fast) in enumerate(
-                zip(LOWER[UPPER_BODY], UPPER[UPPER_BODY], VELOCITY_LIMIT[UPPER_BODY], strict=True), 4
-            ):
-                beyond = max(
-                    x[t, channel] - high + config.stop_margin, low + config.stop_margin - x[t, channel]
-                )
-                if beyond > 0:
-                    side = np.sign(x[t, channel] - 0.5 * (low + high))
-                    one = nothing.copy()
-                    one[channel] = side * step / config.stop
-                    add(step / config.stop * beyond, t, one, nothing, nothing)
-                beyond = abs(v[t, channel]) - config.speed_share * fast
-                if beyond > 0:
-                    one = nothing.copy()
-                    one[channel] = np.sign(v[t, channel]) * step / config.speed
-                    add(step / config.speed * beyond, t, nothing, one, nothing)
-        # The goal.
-        t = self.strike
-        pin.computeJointJacobians(model, data, q[t])
-        pin.forwardKinematics(model, data, q[t], vel[t])
+            slope = (scale * (g - about / up * part[2]) for g, part in zip(turns, wrench, strict=True))
+            rows.add(step / 0.02 * (abs(about) / up - config.twist), t, *slope)
+        return float(beyond.max())
+
+    def _joint_rows(self, rows: _Rows, t: int, x, v, legs, follow) -> None:
+        """Stops of all joints and speeds of waist and arms."""
+        config, step = self.config, self._step
+        # A leg near a stop cannot follow the pelvis any farther.
+        low = np.where(_IS_KNEE, config.knee, LOWER[:12] + config.leg_margin)
+        beyond = np.maximum(legs - UPPER[:12] + config.leg_margin, low - legs)
+        for joint in np.nonzero(beyond > 0)[0]:
+            side = np.sign(legs[joint] - 0.5 * (LOWER[joint] + UPPER[joint]))
+            slope = np.zeros(CHANNELS)
+            slope[:4] = side * step / config.leg_stop * follow[joint]
+            rows.add(step / config.leg_stop * beyond[joint], t, slope)
+        joints, low, high = x[4:], LOWER[UPPER_BODY], UPPER[UPPER_BODY]
+        beyond = np.maximum(joints - high, low - joints) + config.stop_margin
+        for joint in np.nonzero(beyond > 0)[0]:
+            side = np.sign(joints[joint] - 0.5 * (low[joint] + high[joint]))
+            rows.add(step / config.stop * beyond[joint], t, side * step / config.stop * _UNIT[4 + joint])
+        beyond = np.abs(v[4:]) - config.speed_share * VELOCITY_LIMIT[UPPER_BODY]
+        for joint in np.nonzero(beyond > 0)[0]:
+            slope = np.sign(v[4 + joint]) * step / config.speed * _UNIT[4 + joint]
+            rows.add(step / config.speed * beyond[joint], t, None, slope)
+
+    def _goal_rows(
+        self, rows: _Rows, goal: FrameState, q: np.ndarray, vel: np.ndarray, embed: np.ndarray
+    ) -> tuple[float, float, float]:
+        """What the racket misses of its goal; the same as distance, m, velocity, m/s, and angle, rad."""
+        config, model, data, t = self.config, self.model, self.data, self.strike
+        pin.computeJointJacobians(model, data, q)
+        pin.forwardKinematics(model, data, q, vel)
         place = pin.updateFramePlacement(model, data, self.racket)
-        moving = pin.getFrameVelocity(model, data, self.racket, pin.LOCAL_WORLD_ALIGNED).linear
+        moving = pin.getFrameVelocity(model, data, self.racket, pin.LOCAL_WORLD_ALIGNED)
         z = goal.sign * place.rotation[:, 2]
-        off, slow = place.translation - goal.pos, moving - goal.vel
+        off, slow = place.translation - goal.pos, moving.linear - goal.vel
         face = np.cross(goal.normal, z)
-        angle = float(np.arctan2(np.linalg.norm(face), goal.normal @ z))
-        if derive:
+        full, by_pose, turning = np.zeros((6, CHANNELS)), np.zeros((3, CHANNELS)), np.zeros((3, CHANNELS))
+        if rows.derive:
             jacobian = pin.getFrameJacobian(model, data, self.racket, pin.LOCAL_WORLD_ALIGNED)
-            embed = np.zeros((35, CHANNELS))
-            embed[:3, :3] = _heading(x[t, 3]).T
-            embed[5, 3] = 1.0
-            embed[6:18, :4] = follow[t]
-            embed[18:, 4:] = np.eye(17)
             full = jacobian @ embed
-            pin.computeForwardKinematicsDerivatives(model, data, q[t], vel[t], np.zeros(35))
-            by_pose = pin.getFrameVelocityDerivatives(model, data, self.racket, pin.LOCAL_WORLD_ALIGNED)[0][
-                :3
-            ]
-            # It is given for a frame that does not turn.
-            spin = pin.getFrameVelocity(model, data, self.racket, pin.LOCAL_WORLD_ALIGNED).angular
-            by_pose = (by_pose + np.cross(spin, jacobian[:3].T).T) @ embed
+            pin.computeForwardKinematicsDerivatives(model, data, q, vel, np.zeros(35))
+            derivatives = pin.getFrameVelocityDerivatives(model, data, self.racket, pin.LOCAL_WORLD_ALIGNED)
+            # They are given for a frame that does not turn.
+            by_pose = (derivatives[0][:3] + np.cross(moving.angular, jacobian[:3].T).T) @ embed
             # z turns with the frame: d(n × z) = n × (w × z).
-            turning = np.stack(
-                [np.cross(goal.normal, np.cross(full[3:, k], z)) for k in range(CHANNELS)], axis=1
-            )
-        else:
-            full, by_pose, turning = np.zeros((6, CHANNELS)), np.zeros((3, CHANNELS)), np.zeros((3, CHANNELS))
+            turning = np.cross(goal.normal, np.cross(full[3:].T, z)).T
         for k in range(3):
-            add(off[k] / config.goal_pos, t, full[k] / config.goal_pos, nothing, nothing)
-            add(
-                slow[k] / config.goal_vel, t, by_pose[k] / config.goal_vel, full[k] / config.goal_vel, nothing
-            )
-            add(face[k] / config.goal_normal, t, turning[k] / config.goal_normal, nothing, nothing)
-        figures = (
-            (float(np.linalg.norm(off)), float(np.linalg.norm(slow)), angle),
-            most_torque,
-            most_outside,
-        )
-        r = np.array(rows)
-        if not derive:
-            return r, None, figures, (q, x)
-        at = np.array([s[0] for s in slopes])
-        parts = [np.array([s[k] for s in slopes]) for k in (1, 2, 3)]
-        jac = sum(
-            part[:, :, None] * basis[at][:, None, :] for part, basis in zip(parts, self.basis, strict=True)
-        )
-        return r, np.asarray(jac).reshape(len(r), CHANNELS * n), figures, (q, x)
+            rows.add(off[k] / config.goal_pos, t, full[k] / config.goal_pos)
+            rows.add(slow[k] / config.goal_vel, t, by_pose[k] / config.goal_vel, full[k] / config.goal_vel)
+            rows.add(face[k] / config.goal_normal, t, turning[k] / config.goal_normal)
+        angle = float(np.arctan2(np.linalg.norm(face), goal.normal @ z))
+        return float(np.linalg.norm(off)), float(np.linalg.norm(slow)), angle
 
     def _linear_terms(self, c: np.ndarray) -> tuple[float, np.ndarray]:
         """Sum of squares of style and smoothness, and its half gradient."""
@@ -451,25 +468,31 @@ class TrajectoryOptimizer:
         gradient = (b.T @ (off * self._style_weight) + a.T @ (acc * self._smooth_weight)).T.reshape(-1)
         return float((off**2).sum() + (acc**2).sum()), gradient
 
+    def start_legs(self, joint_pos: np.ndarray) -> None:
+        """Let the legs' inverse kinematics start from those of another motion, joint angles (T, 29)."""
+        self._legs = joint_pos[:, :12].copy()
+
     def solve(
-        self, goal: FrameState, start: np.ndarray | None = None, iterations: int | None = None
+        self, goal: FrameState | None, start: np.ndarray | None = None, iterations: int | None = None
     ) -> Solution:
         """Optimise.
 
         Args:
-            goal: of the racket at the strike.
+            goal: of the racket at the strike; None: the motion only has to be possible.
             start: coefficients to start from, (CHANNELS, C), of a solution for a nearby goal. Default: the given
                 motion, from whose own racket state the goal is moved to the wanted one in stages.
             iterations: at most; default: the config's.
         """
-        if start is None:
+        if start is None and goal is not None:
             return self.approach(goal, self.style, 4, iterations)
+        start = self.style if start is None else start
         c, cost, figures, q = self._descend(start.copy(), goal, iterations or self.config.iterations)
         motion = replace(
             self.given,
             root_pos=q[:, :3].copy(),
             root_quat=q[:, [6, 3, 4, 5]].copy(),
             joint_pos=q[:, 7:].copy(),
+            contacts=self.footing.contact.copy(),
         )
         return Solution(motion, c, cost, *figures)
 
@@ -490,14 +513,13 @@ class TrajectoryOptimizer:
     def state(self, c: np.ndarray, sign: float = 1.0) -> FrameState:
         """State of the racket at the strike of the motion with coefficients `c`."""
         x, v, a = self._states(c)
-        legs, _, _ = self._solve_legs(x)
-        q, vel, _ = self._dynamics(x, v, a, legs)
+        q, vel, _ = self._dynamics(x, v, a, self._solve_legs(x).angles)
         pin.forwardKinematics(self.model, self.data, q[self.strike], vel[self.strike])
         place = pin.updateFramePlacement(self.model, self.data, self.racket)
         moving = pin.getFrameVelocity(self.model, self.data, self.racket, pin.LOCAL_WORLD_ALIGNED).linear
         return FrameState(place.translation.copy(), moving.copy(), sign * place.rotation[:, 2], sign)
 
-    def _descend(self, c: np.ndarray, goal: FrameState, iterations: int):
+    def _descend(self, c: np.ndarray, goal: FrameState | None, iterations: int):
         """Levenberg–Marquardt from `c`: coefficients, cost, figures of merit and configurations."""
         n = self.basis[0].shape[1]
         damping = 1e-3
@@ -538,6 +560,16 @@ def _between(a: FrameState, b: FrameState, share: float) -> FrameState:
         normal / max(float(np.linalg.norm(normal)), 1e-9),
         b.sign,
     )
+
+
+def _embedding(heading: float, follow: np.ndarray) -> np.ndarray:
+    """How Pinocchio's velocities (35,) follow the channels' where the legs follow the pelvis, (35, CHANNELS)."""
+    embed = np.zeros((35, CHANNELS))
+    embed[:3, :3] = _heading(heading).T
+    embed[5, 3] = 1.0
+    embed[6:18, :4] = follow
+    embed[18:, 4:] = np.eye(CHANNELS - 4)
+    return embed
 
 
 def _heading(angle: float) -> np.ndarray:

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from humanoid.balance import balance_gain, ready_height
 from humanoid.dynamics import feedforward_torque, velocities
 from humanoid.files import atomic_write
+from humanoid.footing import Footing
 from humanoid.joints import EFFORT_LIMIT, KD, KP
 from humanoid.kinematics import default_pinocchio
 from humanoid.model import build_model
@@ -211,7 +212,9 @@ class Designer:
         human = human or RobotMotion.load(HUMAN_FOLDER / f"{MANNER[kind]}.npz")
         self.planted = plant(human, human.strokes[0], PLANT)
         _, soles = ready_stance()
-        self.optimizer = TrajectoryOptimizer(self.planted, PLANT.before_s, soles)
+        self.optimizer = TrajectoryOptimizer(
+            self.planted, PLANT.before_s, Footing.planted(soles, self.planted.num_frames)
+        )
         self.simulator = Simulator()
 
     def first(self, goal: np.ndarray, known: list[Stroke]) -> Stroke:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from humanoid.racket import RACKET
+from policies.steps import StepSet
 from policies.strokes import StrokeSet
 from sim.aim import aim, solve_racket
 from sim.ball import GRAVITY, BallParams, BallState
@@ -32,7 +33,7 @@ class PlannerConfig:
     """How meeting points are chosen.
 
     Attributes:
-        horizon: how far the ball is predicted, s.
+        horizon: how far the ball is predicted, s; farther where there are steps to take.
         reach: what counts as one unit of distance from where a family of strokes is at ease, x forward, y sideways,
             z up, m.
         margin: a ball that passes every family's range farther than this is let go, m.
@@ -43,6 +44,8 @@ class PlannerConfig:
         shortest, deepest, widest: the ball is aimed between these distances behind the net, and no nearer to the
             side lines, x and |y|, m.
         roll: spin of a ball after its bounce, as a share of that of one that rolls.
+        comfort: how far inside a family's range a ball shall pass, x, y, m: what a step is taken for.
+        least_step, least_turn: distance from there, m, and turn from the net, rad, that are worth a step.
         strain: largest distance of a goal from those a family was learned from (Mahalanobis); a goal beyond is
             drawn in: the ball is met all the same, and flies where it will.
     """
@@ -59,7 +62,10 @@ class PlannerConfig:
     deepest: float = 5.2
     widest: float = 2.2
     roll: float = 1.0
-    strain: float = 4.0
+    comfort: tuple[float, float] = (0.05, 0.2)
+    least_step: float = 0.05
+    least_turn: float = 0.12
+    strain: float = 2.5
 
 
 @dataclass(frozen=True)
@@ -81,13 +87,15 @@ class StrikeGoal:
 
 @dataclass(frozen=True)
 class Plan:
-    """A strike goal, the stroke for it, (N,) int, whether the ball can be met at all, (N,) bool, and the ball
-    before the strike, position, velocity, spin (N, 3), court frame."""
+    """A strike goal, the stroke for it, (N,) int, whether the ball can be met at all, (N,) bool, the ball before the
+    strike, position, velocity, spin (N, 3), court frame, and the step to take first, x, y, turn, (N, 3), stance
+    frame: zero where none would help or none is in time."""
 
     goal: StrikeGoal
     stroke: Tensor
     feasible: Tensor
     ball: BallState
+    way: Tensor
 
 
 class Planner:
@@ -97,15 +105,24 @@ class Planner:
 
     Args:
         strokes: to choose from.
+        steps: to choose from; None: the robot stays where it is.
         config: see `PlannerConfig`.
         params: the ball as believed.
     """
 
     def __init__(
-        self, strokes: StrokeSet, config: PlannerConfig | None = None, params: BallParams | None = None
+        self,
+        strokes: StrokeSet,
+        config: PlannerConfig | None = None,
+        params: BallParams | None = None,
+        steps: StepSet | None = None,
     ) -> None:
-        self.strokes = strokes
-        self.config = config or PlannerConfig()
+        self.strokes, self.steps = strokes, steps
+        self.config = config = config or PlannerConfig()
+        self.horizon = config.horizon
+        if steps is not None:
+            # Some moments beyond the last in which a step and a stroke are in time.
+            self.horizon = max(config.horizon, config.lead + steps.duration + 0.18)
         self.params = params or BallParams()
         self.racket = racket_body()
 
@@ -113,6 +130,7 @@ class Planner:
         """The same planner with its constants on a device."""
         moved = copy(self)
         moved.strokes = self.strokes.to(device)
+        moved.steps = None if self.steps is None else self.steps.to(device)
         moved.racket = replace(
             self.racket, com=self.racket.com.to(device), inertia=self.racket.inertia.to(device)
         )
@@ -149,7 +167,7 @@ class Planner:
         rolled = config.roll / float(self.params.radius) * rolled
         spin = torch.where(once[:, None], rolled, torch.zeros_like(rolled))
         ball = BallState(ball_pos, ball_vel, spin)
-        path = predict(ball, self.params, config.horizon, strokes.dt)
+        path = predict(ball, self.params, self.horizon, strokes.dt)
         local = self._to_stance(path.pos, stance, move=True)
         flow = self._to_stance(path.vel, stance, move=False)
         ease = strokes.centre[:, :3]
@@ -224,7 +242,38 @@ class Planner:
         )
         met = BallState(*(value.gather(1, single)[:, 0] for value in (pos, vel, spin)))
         feasible = (least < 1e3) & (passes < config.margin)
-        return Plan(goal, chosen, feasible.gather(1, row)[:, 0], met)
+        way = self._way(local, when, window, stance[:, 2])
+        return Plan(goal, chosen, feasible.gather(1, row)[:, 0], met, way)
+
+    def _way(self, local: Tensor, when: Tensor, window: Tensor, heading: Tensor) -> Tensor:
+        """The step that brings a ball into comfortable range and turns the robot to the net, (N, 3), or zero.
+
+        Args:
+            local: the ball's path in the stance frame, (N, T, 3). when: its times, (T,), s.
+            window: when a stroke could meet it, (N, T) bool. heading: of the stance, (N,), rad.
+        """
+        if self.steps is None:
+            return torch.zeros_like(local[:, 0])
+        config, strokes = self.config, self.strokes
+        inset = torch.tensor([*config.comfort, 0.0], device=local.device)
+        low, high = (strokes.low + inset)[:, None], (strokes.high - inset)[:, None]
+        # What is missing to the comfortable range of each family, (N, K, T, 3).
+        off = (local[:, None] - high).clamp(min=0) - (low - local[:, None]).clamp(min=0)
+        reach = self.steps.longest[:2]
+        way = torch.maximum(torch.minimum(off[..., :2], reach), -reach)
+        rest = torch.cat((off[..., :2] - way, off[..., 2:]), dim=-1)
+        after = window & (when >= config.lead + self.steps.duration)
+        far = torch.full_like(off[..., 0], 1e4)
+        stay = torch.where(window[:, None], off.square().sum(-1), far).flatten(1).amin(dim=1)
+        cost = torch.where(after[:, None], rest.square().sum(-1) + 0.05 * way.square().sum(-1), far)
+        least, place = cost.flatten(1).min(dim=1)
+        way = way.flatten(1, 2).gather(1, place[:, None, None].expand(-1, 1, 2))[:, 0]
+        turn = (-heading).clamp(-self.steps.longest[2], self.steps.longest[2])
+        nearer = (least < 0.6 * stay) & (stay > config.least_step**2)
+        straighter = heading.abs() > config.least_turn
+        better = (nearer | straighter) & (least < 1.0)
+        way = torch.cat((way, turn[:, None]), dim=1)
+        return torch.where(better[:, None], way, torch.zeros_like(way))
 
     @staticmethod
     def _beyond(pos: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from humanoid.joints import KD, KP, LOWER, NUM_JOINTS, READY_JOINT_POS, UPPER
 from humanoid.racket import ARM_JOINTS
 from policies.chain import foot_chain, racket_chain
 from policies.planner import Planner, PlannerConfig
+from policies.steps import load_steps
 from policies.strokes import COLUMNS, StrokeSet, features
 from sim.return_task import TERMS
 from sim.stringbed import rotation_matrix
@@ -38,6 +39,9 @@ MEMORY: dict[str, int] = {
     "begun": 1,
     "time": 1,
     "since": 1,
+    "stepping": 1,
+    "way": 3,
+    "walked": 1,
     "bounced": 1,
     "ball_vz": 1,
     "goal_pos": 3,
@@ -64,6 +68,7 @@ class PlayerConfig:
         quiet: time before the strike in which the network's output is not used, s.
         swing: what comes before the strike and keeps its own time, s.
         feedback: share of the balance regulator's correction that is used, 0–1.
+        steps: whether it takes steps between strokes.
         stance_rate: how fast the stance follows the feet if they slip, 1/s.
         planner: see `PlannerConfig`.
     """
@@ -77,6 +82,7 @@ class PlayerConfig:
     quiet: float = 0.45
     swing: float = 0.36
     feedback: float = 0.65
+    steps: bool = False
     stance_rate: float = 2.0
     planner: PlannerConfig = field(default_factory=PlannerConfig)
 
@@ -121,7 +127,8 @@ class Player:
         self.config = config = config or PlayerConfig()
         self.strokes = strokes
         self.dt = control_dt
-        self.planner = Planner(strokes, config.planner)
+        self.steps = load_steps(dt=control_dt) if config.steps else None
+        self.planner = Planner(strokes, config.planner, steps=self.steps)
         self.racket = racket_chain()
         self.feet = (foot_chain("left"), foot_chain("right"))
         self.arm = self.racket.index
@@ -176,7 +183,9 @@ class Player:
         """
         config, m = self.config, self.unpack(memory)
         started = m["started"] > 0.5
+        m = self._walk(m)
         stance = self._stance(terms, m, started)
+        stepping = m["stepping"][:, 0] > 0.5
         m["ref_pos"] = torch.where(started, m["ref_pos"], self.ready)
         stroke = m["stroke"][:, 0].round().to(torch.int64)
         strike_s = self.strokes.strike.float() * self.dt
@@ -191,7 +200,7 @@ class Player:
         struck = begun & (time < -0.5 * self.dt)
         begun = begun & ~struck
         begin = torch.zeros_like(begun)
-        free = ~begun & (phase >= end_s[stroke] - config.early - 0.5 * self.dt)
+        free = ~begun & ~stepping & (phase >= end_s[stroke] - config.early - 0.5 * self.dt)
         # Time left for the way back before the next stroke must begin.
         spare = torch.full_like(time, 10.0)
         goal = {name: m[f"goal_{name}"] for name in ("pos", "vel", "normal")}
@@ -217,15 +226,26 @@ class Player:
             usable = plan.feasible & seen
             begin = usable & free & (plan.goal.time <= strike_s[plan.stroke] + 0.5 * self.dt)
             spare = torch.where(usable & ~begun, plan.goal.time - strike_s[plan.stroke], spare)
+            # A step is taken first where one is in time and brings the ball into better reach.
+            away = torch.linalg.vector_norm(plan.way, dim=1) > 0.0
+            stepping_out = seen & free & away
+            begin = begin & ~stepping_out
+            # From now on the stance is where the step leads to.
+            stance = torch.where(stepping_out[:, None], self.led(stance, plan.way), stance)
+            m["way"] = torch.where(stepping_out[:, None], plan.way, m["way"])
+            m["walked"] = torch.where(stepping_out[:, None], torch.zeros_like(m["walked"]), m["walked"])
+            m["stepping"] = torch.where(stepping_out[:, None], torch.ones_like(m["stepping"]), m["stepping"])
+            phase = torch.where(stepping_out, end_s[stroke], phase)
             follow = usable & begun & (time > self.planner.config.freeze)
             update = begin | follow
             stroke = torch.where(begin, plan.stroke, stroke)
             time = torch.where(update, plan.goal.time, time)
             for name, value in (("pos", plan.goal.pos), ("vel", plan.goal.vel), ("normal", plan.goal.normal)):
                 goal[name] = torch.where(update[:, None], value, goal[name])
-            since = torch.where(begin, torch.zeros_like(since), since)
+            since = torch.where(begin | stepping_out, torch.zeros_like(since), since)
             begun = begun | begin
-        phase = torch.where(begin, torch.zeros_like(phase), phase)
+            begin = begin | stepping_out
+        phase = torch.where(begin & begun, torch.zeros_like(phase), phase)
         # The clock runs so that the stroke strikes on time, and is over when the next one must begin.
         # What is late is made up for before the swing; the swing itself has its own time.
         swing = torch.where(strike_s[stroke] - phase > config.swing + self.dt, config.swing, 0.0)
@@ -251,6 +271,25 @@ class Player:
         m["ref_pos"] = self.reference(m).joint_pos
         return self.pack(m)
 
+    @staticmethod
+    def led(stance: Tensor, way: Tensor) -> Tensor:
+        """The stance (N, 3) that a step of `way` (N, 3) leads to."""
+        cos, sin = stance[:, 2].cos(), stance[:, 2].sin()
+        x, y, turn = way.unbind(1)
+        return stance + torch.stack((cos * x - sin * y, sin * x + cos * y, turn), dim=1)
+
+    def _walk(self, m: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Move the clock of a step on."""
+        if self.steps is None:
+            return m
+        m = dict(m)
+        on = m["stepping"] > 0.5
+        m["walked"] = torch.where(on, m["walked"] + self.dt, m["walked"])
+        over = on & (m["walked"] > self.steps.duration - 0.5 * self.dt)
+        m["stepping"] = torch.where(over, torch.zeros_like(m["stepping"]), m["stepping"])
+        m["landed"] = over.float()
+        return m
+
     def _stance(self, terms: dict[str, Tensor], m: dict[str, Tensor], started: Tensor) -> Tensor:
         """Where the feet stand: x, y of the ready pose's pelvis over them and their heading, (N, 3)."""
         pos = terms["root_pos"]
@@ -266,12 +305,18 @@ class Player:
         now = torch.stack((x, y, heading), dim=1)
         follow = self.config.stance_rate * self.dt
         moved = torch.cat((now[:, :2] - m["stance"][:, :2], _wrapped(now[:, 2:] - m["stance"][:, 2:])), dim=1)
+        if self.steps is not None:
+            # Feet that step tell nothing; where they landed they stand.
+            follow = torch.where(
+                m["landed"] > 0.5, torch.ones_like(m["landed"]), torch.full_like(m["landed"], follow)
+            )
+            follow = torch.where(m["stepping"] > 0.5, torch.zeros_like(follow), follow)
         return torch.where(started, m["stance"] + follow * moved, now)
 
     # Reference
 
     def _clip(self, m: dict[str, Tensor], ahead: float) -> dict[str, Tensor]:
-        """The stroke for the goal, `ahead` s after the present phase, by column, and whether it is "moving"."""
+        """The stroke for the goal, `ahead` s after the present phase, by column, with the step that is under way."""
         s = self.strokes
         stroke = m["stroke"][:, 0].round().to(torch.int64)
         end = s.end[stroke].float()
@@ -283,23 +328,28 @@ class Player:
         weights = torch.lerp(table[row], table[row + 1], u)
         goal = [self._to_stance(m, name) for name in ("pos", "vel", "normal")]
         scaled = s.scaled(stroke, *goal)
-        strain = s.distance(stroke, scaled)
-        scaled = scaled * (self.planner.config.strain / strain.clamp(min=1e-6)).clamp(max=1.0)[:, None]
+        scaled = s.within(stroke, scaled, self.planner.config.strain)
         values = (features(scaled).unsqueeze(1) @ weights)[:, 0]
         out = dict(zip(COLUMNS, values.split(list(COLUMNS.values()), dim=1), strict=True))
-        out["moving"] = (frame < end - 1e-2).float()[:, None]
+        moving = (frame < end - 1e-2).float()[:, None] * m["rate"]
+        for name in ("root_lin_vel", "heading_rate", "joint_vel"):
+            out[name] = out[name] * moving
+        if self.steps is not None:
+            # A step and the beginning of a stroke may go together: each is what it adds to the ready pose.
+            going = m["stepping"]
+            step = self.steps.at(m["way"], m["walked"][:, 0] + ahead)
+            step = dict(zip(COLUMNS, step.split(list(COLUMNS.values()), dim=1), strict=True))
+            out = {name: value + going * step[name] for name, value in out.items()}
         return out
 
     def reference(self, m: dict[str, Tensor], ahead: float = 0.0) -> Reference:
         """The stroke for the goal, `ahead` s after the present phase, in the stance frame."""
         config = self.config
         clip = self._clip(m, ahead)
-        moving = clip["moving"]
         # Join: what the last reference was off the stroke at its beginning fades out.
         x = ((m["since"] + ahead) / config.join).clamp(0.0, 1.0)
         joint_pos = clip["joint_pos"] + (1 - x) ** 2 * (1 + 2 * x) * m["offset"]
-        moving = moving * m["rate"]
-        joint_vel = clip["joint_vel"] * moving - 6 * x * (1 - x) / config.join * m["offset"]
+        joint_vel = clip["joint_vel"] - 6 * x * (1 - x) / config.join * m["offset"]
         joint_pos = torch.minimum(torch.maximum(joint_pos, self.lower), self.upper)
         cos, sin = clip["heading"].cos(), clip["heading"].sin()
         zero, one = torch.zeros_like(cos), torch.ones_like(cos)
@@ -307,8 +357,8 @@ class Player:
         return Reference(
             root_pos=clip["root_pos"],
             root_rot=rot,
-            root_lin_vel=clip["root_lin_vel"] * moving,
-            root_ang_vel=torch.cat((zero, zero, clip["heading_rate"] * moving), dim=1),
+            root_lin_vel=clip["root_lin_vel"],
+            root_ang_vel=torch.cat((zero, zero, clip["heading_rate"]), dim=1),
             joint_pos=joint_pos,
             joint_vel=joint_vel,
             torque=clip["torque"],

@@ -71,6 +71,7 @@ class StrikeTaskConfig:
         num_envs: robots.
         episode_s: time limit, s.
         pause: range of the pause in the ready pose between strokes, s.
+        step_share: share of the pauses that end in a step of random way instead of a stroke.
         timestep: physics step, s. control_dt: control period, s.
         joint_noise, velocity_noise: of the start, rad, rad/s.
         push: standard deviation of random changes of the pelvis's velocity, m/s. push_interval: mean time between
@@ -83,6 +84,7 @@ class StrikeTaskConfig:
     num_envs: int = 512
     episode_s: float = 8.0
     pause: tuple[float, float] = (0.0, 0.5)
+    step_share: float = 0.35
     timestep: float = 0.005
     control_dt: float = 0.02
     joint_noise: float = 0.03
@@ -261,12 +263,18 @@ class StrikeTask(VecEnv):
         self.memory = player.plan(self._terms, self.memory, replan=False)
         m = player.unpack(self.memory)
         over = player.strokes.end.float()[m["stroke"][:, 0].long()] * player.dt - 0.5 * player.dt
-        idle = (m["begun"][:, 0] < 0.5) & (m["phase"][:, 0] >= over)
+        idle = (m["begun"][:, 0] < 0.5) & (m["phase"][:, 0] >= over) & (m["stepping"][:, 0] < 0.5)
         self.pause = torch.where(idle, self.pause - player.dt, self.pause)
         ids = (idle & (self.pause <= 0)).nonzero().squeeze(1)
         m = {key: value.clone() for key, value in m.items()}
         if len(ids):
-            self._begin(ids, m)
+            steps = torch.zeros(len(ids), dtype=torch.bool)
+            if player.steps is not None:
+                steps = torch.rand(len(ids), generator=self.generator) < self.config.step_share
+            steps = steps.to(self.device)
+            self._begin(ids[~steps], m)
+            self._step_out(ids[steps], m)
+            self.pause[ids] = self._uniform(*self.config.pause, len(ids))
         self.memory = player.pack(m)
         return player.observe(self._terms, self.memory)
 
@@ -274,25 +282,32 @@ class StrikeTask(VecEnv):
         rows = torch.randint(0, len(self.pool), (len(ids),), generator=self.generator).to(self.device)
         self.goal[ids] = rows
         pool, stance = self.pool, m["stance"][ids]
-        cos, sin = stance[:, 2].cos(), stance[:, 2].sin()
-
-        def placed(value: Tensor, move: bool) -> Tensor:
-            x, y = cos * value[:, 0] - sin * value[:, 1], sin * value[:, 0] + cos * value[:, 1]
-            if move:
-                x, y = x + stance[:, 0], y + stance[:, 1]
-            return torch.stack((x, y, value[:, 2]), dim=1)
-
-        m["goal_pos"][ids] = placed(pool.pos[rows], True)
-        m["goal_vel"][ids] = placed(pool.vel[rows], False)
-        m["goal_normal"][ids] = placed(pool.normal[rows], False)
+        at = torch.cat((stance[:, :2], torch.zeros_like(stance[:, :1])), dim=1)
+        m["goal_pos"][ids] = at + _turned(pool.pos[rows], stance[:, 2])
+        m["goal_vel"][ids] = _turned(pool.vel[rows], stance[:, 2])
+        m["goal_normal"][ids] = _turned(pool.normal[rows], stance[:, 2])
         m["stroke"][ids] = pool.stroke[rows].float()[:, None]
         m["time"][ids] = pool.time[rows][:, None]
         m["begun"][ids] = 1.0
         m["phase"][ids] = 0.0
         m["rate"][ids] = 1.0
+        self._join(ids, m)
+
+    def _step_out(self, ids: Tensor, m: dict[str, Tensor]) -> None:
+        """Begin steps of any way; most turn back to where the robot faced at first."""
+        steps = self.player.steps
+        if steps is None or len(ids) == 0:
+            return
+        way = (2 * torch.rand(len(ids), 3, generator=self.generator) - 1).to(self.device) * steps.longest
+        way[:, 2] = (0.5 * way[:, 2] - m["stance"][ids, 2]).clamp(-steps.longest[2], steps.longest[2])
+        m["stance"][ids] = self.player.led(m["stance"][ids], way)
+        m["way"][ids], m["walked"][ids], m["stepping"][ids] = way, 0.0, 1.0
+        self._join(ids, m)
+
+    def _join(self, ids: Tensor, m: dict[str, Tensor]) -> None:
+        """What came before fades out."""
         m["since"][ids] = 0.0
         m["offset"][ids] = (m["ref_pos"] - self.player._clip(m, 0.0)["joint_pos"])[ids]
-        self.pause[ids] = self._uniform(*self.config.pause, len(ids))
 
     def _fallen(self) -> Tensor:
         qpos = self.engine.qpos
@@ -309,7 +324,7 @@ class StrikeTask(VecEnv):
         ref = player.reference(m, player.dt)
         error = (qpos[:, 7:] - ref.joint_pos) ** 2
         origin = torch.cat((m["stance"][:, :2], torch.zeros_like(m["started"])), dim=1)
-        root = ((qpos[:, :3] - origin - ref.root_pos) ** 2).sum(1)
+        root = ((qpos[:, :3] - origin - _turned(ref.root_pos, m["stance"][:, 2])) ** 2).sum(1)
         tilt = 2 * (qpos[:, 4] ** 2 + qpos[:, 5] ** 2)
         pos, vel = engine.racket_pos.float(), self.racket_vel
         stroke = m["stroke"][:, 0].long()
@@ -360,27 +375,32 @@ class StrikeTask(VecEnv):
         # The ball flies through the plane of the strings when its distance along the normal vanishes.
         goal = self.pool.at(self.goal[ids])
         stance = m["stance"][ids]
-        ball_pos = goal.ball_pos.clone()
-        ball_pos[:, :2] += stance[:, :2]
+        at = torch.cat((stance[:, :2], torch.zeros_like(stance[:, :1])), dim=1)
+        ball_pos, ball_vel, ball_spin = (
+            _turned(value, stance[:, 2]) for value in (goal.ball_pos, goal.ball_vel, goal.ball_spin)
+        )
+        ball_pos = ball_pos + at
         rot = self.engine.racket_rot[ids].float()
         gap = ((ball_pos - at_strike) * normal).sum(1) - 0.0335
-        closing = ((vel - goal.ball_vel) * normal).sum(1).clamp(min=1.0)
+        closing = ((vel - ball_vel) * normal).sum(1).clamp(min=1.0)
         later = (gap / closing).clamp(-0.04, 0.04)
-        ball_pos = ball_pos + goal.ball_vel * later[:, None]
+        ball_pos = ball_pos + ball_vel * later[:, None]
         centre = at_strike + vel * later[:, None]
         local = (rot.transpose(-1, -2) @ (ball_pos - centre).unsqueeze(-1))[..., 0]
         touch = ((local[:, 0] / 0.165) ** 2 + (local[:, 1] / 0.13) ** 2 < 1) & (gap.abs() < 0.3)
         spin = self.engine.qvel.new_zeros(len(ids), 3).float()
         hit = impact(
-            goal.ball_vel, goal.ball_spin, normal, ball_pos - 0.0335 * normal, centre, rot, vel, spin,
+            ball_vel, ball_spin, normal, ball_pos - 0.0335 * normal, centre, rot, vel, spin,
             player.planner.racket, player.planner.params,
         )  # fmt: skip
         if bool(touch.any()):
             self._hit = (ids[touch], hit.impulse[touch], (ball_pos - 0.0335 * normal)[touch])
-        start = ball_pos.clone()
-        start[:, :2] -= stance[:, :2]
+        # It flies as if the robot stood where the goals were drawn.
+        start, hit_vel, hit_spin = (
+            _turned(value, -stance[:, 2]) for value in (ball_pos - at, hit.vel, hit.spin)
+        )
         start[:, 0] += goal.start_x
-        flight = predict(BallState(start, hit.vel, hit.spin), player.planner.params, 3.0, 0.05)
+        flight = predict(BallState(start, hit_vel, hit_spin), player.planner.params, 3.0, 0.05)
         # Height over the cord where the path crosses the net.
         x = flight.pos[..., 0]
         crosses = (x[:, :-1] < 0) & (x[:, 1:] >= 0)
@@ -405,3 +425,10 @@ class StrikeTask(VecEnv):
             "in_court": lands.float().mean(),
         }
         return reward, log
+
+
+def _turned(vector: Tensor, heading: Tensor) -> Tensor:
+    """Vectors (N, 3) turned to the left by angles (N,), rad."""
+    cos, sin = heading.cos(), heading.sin()
+    x, y, z = vector.unbind(1)
+    return torch.stack((cos * x - sin * y, sin * x + cos * y, z), dim=1)

@@ -47,6 +47,10 @@ TABLES = ("centre", "scale", "spread", "low", "high", "axis", "strike", "end", "
 """What a family file holds beside its weights, see `StrokeSet`."""
 
 
+FARTHEST = 4.0
+"""Largest distance of a position from those a family knows at which a stroke still goes there (Mahalanobis)."""
+
+
 @dataclass(frozen=True)
 class StrokeSet:
     """K families of T frames at the control rate.
@@ -78,6 +82,11 @@ class StrokeSet:
     end: Tensor
     face: Tensor
 
+    def __post_init__(self) -> None:
+        # Velocity and face that go with a position, as the families know them: the conditional mean of a normal law.
+        manner = -torch.linalg.solve(self.spread[:, 3:, 3:], self.spread[:, 3:, :3])
+        object.__setattr__(self, "_manner", manner)
+
     @property
     def num_strokes(self) -> int:
         return len(self.names)
@@ -97,6 +106,21 @@ class StrokeSet:
         return (
             (scaled.unsqueeze(-2) @ self.spread[stroke] @ scaled.unsqueeze(-1))[..., 0, 0].clamp(min=0).sqrt()
         )
+
+    def within(self, stroke: Tensor, scaled: Tensor, limit: float) -> Tensor:
+        """Scaled goals (N, GOAL_SIZE) drawn in to a `distance` of at most `limit`, as far as that is possible with the
+        racket where it is: velocity and face go toward what the families know for that position."""
+        free = self.spread[stroke][:, 3:, 3:]
+        place = scaled[:, :3]
+        known = (self._manner[stroke] @ place[..., None])[..., 0]
+        off = (scaled[:, 3:] - known).unsqueeze(-1)
+        least = self.distance(stroke, torch.cat((place, known), dim=1))
+        rest = (off.transpose(1, 2) @ free @ off)[:, 0, 0]
+        left = (limit**2 - least**2).clamp(min=0.25)
+        share = (left / rest.clamp(min=1e-6)).sqrt().clamp(max=1.0)
+        # No family can be trusted beyond all its positions.
+        held = (FARTHEST / least.clamp(min=1e-6)).clamp(max=1.0)[:, None]
+        return torch.cat((held * place, held * known + share[:, None] * off[..., 0]), dim=1)
 
 
 def features(scaled: Tensor) -> Tensor:

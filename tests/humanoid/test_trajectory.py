@@ -9,6 +9,7 @@ import pytest
 
 import assets
 from humanoid.dynamics import feedforward_torque, velocities
+from humanoid.footing import Footing
 from humanoid.joints import EFFORT_LIMIT, LOWER, UPPER, VELOCITY_LIMIT
 from humanoid.kinematics import default_pinocchio, to_pinocchio
 from humanoid.motion import RobotMotion
@@ -28,10 +29,18 @@ BEFORE = 0.84
 WRIST = EFFORT_LIMIT[UPPER_BODY] < 10
 EVERYTHING = TrajectoryConfig(
     torque_share=-1.0, wrist_share=-1.0, speed_share=-1.0, stop_margin=10.0, leg_margin=10.0,
-    knee=float(LOWER[KNEES[0]]) + 10.0, support=(-1.0, -1.0), friction=-1.0, twist=-1.0,
+    knee=float(LOWER[KNEES[0]]) + 10.0, friction=-1.0, twist=-1.0,
 )  # fmt: skip
 """Limits that everything exceeds, so that no row is idle."""
-ROWS = ["torque"] * 17 + ["zmp"] * 2 + ["friction"] * 2 + ["twist"] + ["leg"] * 12 + ["stop", "speed"] * 17
+ROWS = (
+    ["torque"] * 17
+    + ["zmp"] * 4
+    + ["friction"] * 2
+    + ["twist"]
+    + ["leg"] * 12
+    + ["stop"] * 17
+    + ["speed"] * 17
+)
 """Rows of one frame, where none is idle."""
 
 
@@ -41,8 +50,12 @@ def planted():
     return plant(human, human.strokes[0], PlantConfig(before_s=BEFORE, after_s=0.76))
 
 
-def make(planted, config=None):
-    return TrajectoryOptimizer(planted, BEFORE, ready_stance()[1], config)
+def standing(motion, support=(0.04, 0.12)):
+    return Footing.planted(ready_stance()[1], motion.num_frames, support)
+
+
+def make(planted, config=None, support=(0.04, 0.12)):
+    return TrajectoryOptimizer(planted, BEFORE, standing(planted, support), config)
 
 
 def asked(optimizer: TrajectoryOptimizer, speed: float = 0.85) -> FrameState:
@@ -137,10 +150,11 @@ def test_joints_and_their_speeds_stay_in_their_limits(solved):
 def test_torque_and_balance_limits_are_kept_where_a_free_motion_breaks_them(planted):
     """Torques and zero-moment point as other parts of this package compute them."""
     strict = TrajectoryConfig(torque_share=0.5, wrist_share=0.4)
-    free = replace(strict, torque_share=9.0, wrist_share=9.0, support=(9.0, 9.0))
+    free = replace(strict, torque_share=9.0, wrist_share=9.0)
     share, beyond = {}, {}
-    for name, config in (("strict", strict), ("free", free)):
-        optimizer = make(planted, config)
+    support = (0.04, 0.12)
+    for name, config, area in (("strict", strict, support), ("free", free, (9.0, 9.0))):
+        optimizer = make(planted, config, area)
         motion = optimizer.solve(asked(optimizer, 1.1)).motion
         torque, _ = feedforward_torque(
             motion.root_pos, motion.root_quat, motion.joint_pos, motion.contacts, motion.fps
@@ -148,8 +162,8 @@ def test_torque_and_balance_limits_are_kept_where_a_free_motion_breaks_them(plan
         usable = np.where(WRIST, strict.wrist_share, strict.torque_share)
         share[name] = (np.abs(torque[:, UPPER_BODY]) / EFFORT_LIMIT[UPPER_BODY] / usable).max()
         zmp = zero_moment_point(motion.root_pos, motion.root_quat, motion.joint_pos, motion.fps)
-        middle = np.mean([sole.translation[:2] for sole in optimizer.soles], axis=0)
-        beyond[name] = (np.abs(zmp - middle) - strict.support).max()
+        middle = np.mean([sole.translation[:2] for sole in ready_stance()[1]], axis=0)
+        beyond[name] = (np.abs(zmp - middle) - support).max()
     assert share["strict"] < 1.15
     assert share["free"] > 1.3
     assert beyond["strict"] < 0.01
@@ -199,7 +213,7 @@ def test_the_styles_factor_on_the_pelvis_is_not_kept(planted):
 @pytest.mark.parametrize("time", [0.0, -1.0, 1.6, 7.0])
 def test_a_strike_outside_the_motion_is_an_error(planted, time):
     with pytest.raises(TrajectoryError, match=rf"forehand_01.*time {time:.2f} s lies outside the motion"):
-        TrajectoryOptimizer(planted, time, ready_stance()[1])
+        TrajectoryOptimizer(planted, time, standing(planted))
 
 
 # The Jacobian
@@ -209,7 +223,7 @@ def test_a_strike_outside_the_motion_is_an_error(planted, time):
 def slopes(planted):
     """Directional derivatives of all residuals by the Jacobian and by finite differences, by rows and by what
     moves. Rows with a kink between the two points are left out."""
-    optimizer = make(planted, EVERYTHING)
+    optimizer = make(planted, EVERYTHING, (-1.0, -1.0))
     rng = np.random.default_rng(0)
     c, goal = optimizer.style.copy(), asked(optimizer)
     size = np.append(np.full(4, 0.003), np.full(CHANNELS - 4, 0.01))[:, None]

@@ -351,18 +351,6 @@ def test_the_reference_bends_smoothly_with_the_goal(player, goals_of, distance):
                 assert (there.joint_vel - here.joint_vel).abs().max() < 5e-2
 
 
-def test_a_goal_far_outside_is_drawn_in_to_the_familys_edge(player, goals_of):
-    """Along the line to the centre."""
-    edge = player.planner.config.strain
-    inside, at_edge, beyond = (
-        player.reference(swinging(player, goals_of(distance, 4), 0.84))
-        for distance in (0.8 * edge, edge, 3 * edge)
-    )
-    assert torch.allclose(beyond.joint_pos, at_edge.joint_pos, atol=1e-4)
-    assert torch.allclose(beyond.root_pos, at_edge.root_pos, atol=1e-4)
-    assert not torch.allclose(inside.joint_pos, at_edge.joint_pos, atol=1e-2)
-
-
 def test_the_reference_runs_smoothly_in_time(player, goals_of):
     goals = goals_of(1.5, 5)
     fastest = torch.as_tensor(VELOCITY_LIMIT.copy()).float()

@@ -7,7 +7,9 @@ import torch
 
 from humanoid.joints import NUM_JOINTS
 from humanoid.model import build_model
+from policies.player import Player, PlayerConfig
 from policies.strike_task import RewardConfig, StrikeTask, StrikeTaskConfig
+from policies.strokes import load_strokes
 from sim.engine import CpuEngine
 
 QUIET = StrikeTaskConfig(
@@ -217,3 +219,36 @@ def test_the_same_seed_gives_the_same_task(player, pool):
     rewards = [run(make(player, pool, config, seed), 20, 0.5)[0] for seed in (3, 3, 4)]
     assert torch.equal(rewards[0], rewards[1])
     assert not torch.equal(rewards[0], rewards[2])
+
+
+def test_steps_lead_where_the_stance_then_is(pool):
+    player = Player(load_strokes(), PlayerConfig(steps=True))
+    task = make(player, pool)
+    m = {name: value.clone() for name, value in player.unpack(task.memory).items()}
+    before = m["stance"].clone()
+    task._step_out(torch.tensor([0, 2]), m)
+    assert m["stepping"][:, 0].tolist() == [1, 0, 1, 0]
+    assert torch.equal(m["stance"][[1, 3]], before[[1, 3]])
+    torch.testing.assert_close(m["stance"], player.led(before, m["way"] * m["stepping"]))
+    # The reference begins where the robot stood.
+    ref = player.reference(m)
+    from_before = player.led(m["stance"], torch.cat((ref.root_pos[:, :2], torch.zeros(4, 1)), dim=1))
+    assert torch.linalg.vector_norm(from_before[:, :2] - before[:, :2], dim=1).max() < 0.005
+
+
+def test_a_task_with_steps_trains_through_them(pool):
+    player = Player(load_strokes(), PlayerConfig(steps=True))
+    task = StrikeTask(
+        player,
+        pool,
+        StrikeTaskConfig(num_envs=8, step_share=0.9, pause=(0.0, 0.1), push=0.0),
+        seed=0,
+        threads=1,
+    )
+    stepped = torch.zeros(8, dtype=torch.bool)
+    for _ in range(110):
+        _, _, dones, _ = task.step(torch.zeros(8, 29))
+        assert not dones.any() or task.episode_length_buf[dones].max() == 0
+        stepped |= player.unpack(task.memory)["stepping"][:, 0] > 0.5
+    assert stepped.sum() >= 6
+    assert (task.engine.qpos[:, 2] > 0.6).all()

@@ -11,6 +11,7 @@ from humanoid.motion import MotionError
 from policies.chain import foot_chain, racket_chain
 from policies.strokes import (
     COLUMNS,
+    FARTHEST,
     FEATURES,
     GOAL_SIZE,
     KINDS,
@@ -257,3 +258,52 @@ def test_the_racket_passes_near_the_goal(strokes, goals_of, kind):
     assert (at - pos).norm(dim=1).max() < 0.1
     assert (face * normal).sum(1).min() > np.cos(np.radians(12))
     assert (moving - vel).norm(dim=1).max() < 0.25 * vel.norm(dim=1).min()
+
+
+# Goals drawn in
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_strokes()
+
+
+def scattered(strokes, share: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Families and scaled goals, `share` times as far as what a unit normal law gives."""
+    generator = torch.Generator().manual_seed(3)
+    goals = share * torch.randn(40, GOAL_SIZE, generator=generator)
+    return torch.arange(40) % strokes.num_strokes, goals
+
+
+def test_a_goal_within_the_limit_is_left_alone(shipped):
+    stroke, goals = scattered(shipped, 0.1)
+    limit = float(shipped.distance(stroke, goals).max()) + 0.1
+    torch.testing.assert_close(shipped.within(stroke, goals, limit), goals)
+
+
+def test_velocity_and_face_are_drawn_in_and_the_place_is_kept(shipped):
+    stroke, goals = scattered(shipped, 1.0)
+    goals[:, 3:] *= 5.0
+    drawn = shipped.within(stroke, goals, 3.0)
+    moderate = shipped.distance(stroke, shipped.within(stroke, goals, 0.0)) < 2.9
+    assert moderate.sum() > 10
+    torch.testing.assert_close(drawn[moderate, :3], goals[moderate, :3])
+    torch.testing.assert_close(
+        shipped.distance(stroke, drawn)[moderate], torch.full((int(moderate.sum()),), 3.0), atol=1e-3, rtol=0
+    )
+
+
+def test_the_place_decides_what_velocity_and_face_are_drawn_to(shipped):
+    """The nearest goal with that place: any other velocity or face is farther."""
+    stroke, goals = scattered(shipped, 1.0)
+    nearest = shipped.within(stroke, goals, 0.0)
+    least = shipped.distance(stroke, nearest)
+    generator = torch.Generator().manual_seed(4)
+    other = nearest.clone()
+    other[:, 3:] += 2.0 * torch.randn(40, GOAL_SIZE - 3, generator=generator)
+    assert (shipped.distance(stroke, other) > least - 0.05).all()
+
+
+def test_no_goal_is_followed_beyond_all_places(shipped):
+    stroke, goals = scattered(shipped, 30.0)
+    assert shipped.distance(stroke, shipped.within(stroke, goals, 2.5)).max() < FARTHEST + 0.2
