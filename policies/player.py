@@ -82,7 +82,7 @@ class PlayerConfig:
     quiet: float = 0.45
     swing: float = 0.36
     feedback: float = 0.65
-    steps: bool = False
+    steps: bool = True
     stance_rate: float = 2.0
     planner: PlannerConfig = field(default_factory=PlannerConfig)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,7 @@ class StrokeSet:
         low, high: range of their positions, (K, 3), m.
         axis: long axis of the racket at the centre's strike, (K, 3).
         strike: frame of the strike, (K,). end: last frame, (K,).
+        manner: velocity and face that go with a scaled position, (K, GOAL_SIZE - 3, 3), worked out from `spread`.
         face: +1 where the +z face meets the ball (forehand), -1 for the other, (K,).
     """
 
@@ -81,11 +82,12 @@ class StrokeSet:
     strike: Tensor
     end: Tensor
     face: Tensor
+    manner: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         # Velocity and face that go with a position, as the families know them: the conditional mean of a normal law.
         manner = -torch.linalg.solve(self.spread[:, 3:, 3:], self.spread[:, 3:, :3])
-        object.__setattr__(self, "_manner", manner)
+        object.__setattr__(self, "manner", manner)
 
     @property
     def num_strokes(self) -> int:
@@ -93,7 +95,9 @@ class StrokeSet:
 
     def to(self, device: torch.device | str) -> StrokeSet:
         """The same families on a device."""
-        tables = {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        tables = {
+            f.name: v for f in fields(self) if f.init and isinstance(v := getattr(self, f.name), Tensor)
+        }
         return replace(self, **{name: table.to(device) for name, table in tables.items()})
 
     def scaled(self, stroke: Tensor, pos: Tensor, vel: Tensor, normal: Tensor) -> Tensor:
@@ -112,7 +116,7 @@ class StrokeSet:
         racket where it is: velocity and face go toward what the families know for that position."""
         free = self.spread[stroke][:, 3:, 3:]
         place = scaled[:, :3]
-        known = (self._manner[stroke] @ place[..., None])[..., 0]
+        known = (self.manner[stroke] @ place[..., None])[..., 0]
         off = (scaled[:, 3:] - known).unsqueeze(-1)
         least = self.distance(stroke, torch.cat((place, known), dim=1))
         rest = (off.transpose(1, 2) @ free @ off)[:, 0, 0]
