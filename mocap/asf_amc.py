@@ -27,7 +27,7 @@ from mocap.clip import (
 from mocap.overrides import Overrides
 from mocap.rate import check_fps
 from mocap.rotations import Array, quat_from_matrix
-from mocap.table import MAX_ABS, number
+from mocap.table import hold_bad_rows, number
 
 ASSUMED_HZ = 120.0
 """Rate of AMC files, which do not say it: CMU's and HDM05's cameras ran at 120 Hz [Hz]."""
@@ -108,25 +108,14 @@ def parse_amc(
     """Parse the bytes of an AMC file and its ASF; the sources stand in messages. See `read_amc`."""
     skeleton = parse_asf(asf, asf_source)
     values, degrees, rate, notes = _parse_frames(data, skeleton, source)
-    with np.errstate(invalid="ignore"):
-        bad = ~(np.abs(values) <= MAX_ABS)
     provenance: dict[str, Any] = {
         "file": Path(source).name,
         "format": "amc",
         "skeleton_file": Path(asf_source).name,
     }
-    if bad.any():
-        rows = bad.any(axis=1)
-        frame, column = np.argwhere(bad)[0]
-        if nan != "interpolate" or rows.all():
-            raise ClipDataError(
-                f"{source}: frame {frame}, bone {_owner(skeleton, int(column))} holds {values[frame, column]} "
-                f"({int(rows.sum())} of {len(values)} frames are like it); "
-                f"cut them out or set clean.nan_frames=interpolate"
-            )
-        good = np.flatnonzero(~rows)
-        values = values[good[np.searchsorted(good, np.arange(len(values)), "right").clip(1) - 1]]
-        provenance["nan_frames"] = int(rows.sum())
+    values, held = hold_bad_rows(values, lambda c: f"bone {_owner(skeleton, c)}", source, nan)
+    if held:
+        provenance["nan_frames"] = held
     if fps is None:
         fps = rate
     if fps is None:

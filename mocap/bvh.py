@@ -17,7 +17,6 @@ import numpy as np
 
 from mocap.clip import (
     Clip,
-    ClipDataError,
     ClipFormatError,
     check_size,
     clip_name,
@@ -27,7 +26,7 @@ from mocap.clip import (
 )
 from mocap.rate import check_fps, rate_from_frame_time
 from mocap.rotations import Array, axis_matrix, quat_from_matrix
-from mocap.table import MAX_ABS, number, parse_table
+from mocap.table import MAX_ABS, hold_bad_rows, number, parse_table
 
 MAX_JOINTS = 1000
 
@@ -76,7 +75,7 @@ def parse_bvh(
     lines = text.splitlines()
     joints, motion_line = _parse_hierarchy(lines, source)
     values, frame_time, note = _parse_motion(lines, motion_line, joints, source)
-    values, nan_frames = _check_values(values, joints, source, nan)
+    values, nan_frames = hold_bad_rows(values, lambda c: f"joint {_owner(joints, c)}", source, nan)
     notes = [note] if note else []
     if fps is not None:
         rate = check_fps(fps, source)
@@ -289,31 +288,6 @@ def _owner(joints: list[_Joint], column: int) -> str:
             return joint.name
         column -= len(joint.channels)
     return "none"
-
-
-def _check_values(values: Array, joints: list[_Joint], source: str, nan: str) -> tuple[Array, int]:
-    """Refuse or fill NaN and absurd values; returns the table and the number of filled frames."""
-    with np.errstate(invalid="ignore"):
-        bad = ~(np.abs(values) <= MAX_ABS)
-    if not bad.any():
-        return values, 0
-    rows = bad.any(axis=1)
-    frame, column = np.argwhere(bad)[0]
-    if nan != "interpolate" or rows.all():
-        raise ClipDataError(
-            f"{source}: frame {frame}, joint {_owner(joints, int(column))} holds {values[frame, column]} "
-            f"({int(rows.sum())} of {len(values)} frames are like it); "
-            f"cut them out or set clean.nan_frames=interpolate"
-        )
-    # Euler angles wrap at ±180°, so the nearest good frame is held instead of mixing angles.
-    good = np.flatnonzero(~rows)
-    at = np.arange(len(values))
-    after = np.searchsorted(good, at).clip(0, len(good) - 1)
-    before = (after - 1).clip(0)
-    nearest = good[np.where(np.abs(good[after] - at) < np.abs(at - good[before]), after, before)]
-    filled = values.copy()
-    filled[rows] = values[nearest[rows]]
-    return filled, int(rows.sum())
 
 
 def _to_arrays(values: Array, joints: list[_Joint]) -> tuple[Array, Array]:

@@ -16,7 +16,7 @@ from humanoid.model import FOOT_CORNERS, SOLE_HEIGHT
 from humanoid.motion import RobotMotion
 from mocap.clip import Clip, SkeletonError, check_size, make_clip
 from mocap.contacts import find_footing
-from mocap.rotations import Array
+from mocap.rotations import Array, quat_product
 from mocap.skeleton import to_body
 
 _LINKS = {PELVIS.link: 0} | {joint.link: n + 1 for n, joint in enumerate(JOINTS)}
@@ -86,7 +86,7 @@ def robot_clip(
     np.put_along_axis(
         turn, np.broadcast_to(_AXIS[:, None] + 1, (frames, NUM_JOINTS, 1)), np.sin(half)[..., None], 2
     )
-    rotations[:, 1 : NUM_JOINTS + 1] = _product(_FIXED, turn)
+    rotations[:, 1 : NUM_JOINTS + 1] = quat_product(_FIXED, turn)
     translations = np.tile(_OFFSETS, (frames, 1, 1))
     translations[:, 0] = root_pos
     clip = make_clip(name, NAMES, _PARENTS, _OFFSETS, rotations, translations, fps, provenance)
@@ -110,7 +110,7 @@ def joint_angles(clip: Clip) -> tuple[Array, Array, Array]:
             f"{clip.provenance.get('file', clip.name)}: not a clip of the robot's joints; retarget it"
         )
     inverse = _FIXED * np.array([1.0, -1.0, -1.0, -1.0])
-    turn = _product(inverse, clip.rotations[:, 1 : NUM_JOINTS + 1])
+    turn = quat_product(inverse, clip.rotations[:, 1 : NUM_JOINTS + 1])
     sine = np.take_along_axis(turn, np.broadcast_to(_AXIS[:, None] + 1, (*turn.shape[:2], 1)), 2)[..., 0]
     angles = 2.0 * np.arctan2(sine, turn[..., 0])
     first = np.arctan2(np.sin(angles[:1]), np.cos(angles[:1]))
@@ -158,18 +158,3 @@ def _key(name: str) -> str:
         plain = plain.removeprefix(around)
     plain = plain.removesuffix("joint")
     return plain.removeprefix("k") if plain.startswith(("kleft", "kright", "kwaist")) else plain
-
-
-def _product(a: Array, b: Array) -> Array:
-    """Quaternion products of (..., 4) arrays, w x y z."""
-    w, x, y, z = np.moveaxis(a, -1, 0)
-    s, i, j, k = np.moveaxis(b, -1, 0)
-    return np.stack(
-        [
-            w * s - x * i - y * j - z * k,
-            w * i + x * s + y * k - z * j,
-            w * j - x * k + y * s + z * i,
-            w * k + x * j - y * i + z * s,
-        ],
-        axis=-1,
-    )

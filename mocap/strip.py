@@ -11,6 +11,7 @@ import numpy as np
 
 from humanoid.files import atomic_write
 from humanoid.motion import RobotMotion
+from mocap.glitches import BONES as RIGID_BONES
 from mocap.quality import direction_errors
 from mocap.retarget import Retargeted
 from mocap.robot import RobotModel
@@ -28,21 +29,9 @@ BONES: tuple[tuple[str, str], ...] = (
     ("pelvis", "spine"),
     ("spine", "chest"),
     ("chest", "neck"),
-    ("neck", "head"),
     ("left_shoulder", "right_shoulder"),
     ("left_hip", "right_hip"),
-    *(
-        (f"{side}_{a}", f"{side}_{b}")
-        for side in SIDES
-        for a, b in (
-            ("shoulder", "elbow"),
-            ("elbow", "wrist"),
-            ("wrist", "hand"),
-            ("hip", "knee"),
-            ("knee", "ankle"),
-            ("ankle", "toe"),
-        )
-    ),
+    *RIGID_BONES,
     ("right_wrist", "racket"),
 )
 """Lines of a stick figure, of those whose ends are known."""

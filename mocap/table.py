@@ -94,3 +94,43 @@ def parse_table(
             f"(or correct its Frames: line to keep what is there)"
         )
     return flat.reshape(rows, width), f"the file announces {announced} frames and holds {rows}; all were read"
+
+
+def hold_bad_rows(
+    values: np.ndarray, owner: Callable[[int], str], source: str, nan: str
+) -> tuple[np.ndarray, int]:
+    """Refuse or fill rows with NaN or absurd values.
+
+    Args:
+        values: (T, C).
+        owner: what a column belongs to, for the message.
+        source: file, for the message.
+        nan: "interpolate" fills bad rows, anything else refuses them.
+
+    Returns:
+        The table and the number of filled rows. Euler angles wrap at ±180°, so the nearest good row is held instead of
+        mixing angles.
+
+    Raises:
+        ClipDataError: bad rows that are to be refused, or no good row at all.
+    """
+    with np.errstate(invalid="ignore"):
+        bad = ~(np.abs(values) <= MAX_ABS)
+    if not bad.any():
+        return values, 0
+    rows = bad.any(axis=1)
+    frame, column = np.argwhere(bad)[0]
+    if nan != "interpolate" or rows.all():
+        raise ClipDataError(
+            f"{source}: frame {frame}, {owner(int(column))} holds {values[frame, column]} "
+            f"({int(rows.sum())} of {len(values)} frames are like it); "
+            f"cut them out or set clean.nan_frames=interpolate"
+        )
+    good = np.flatnonzero(~rows)
+    at = np.arange(len(values))
+    after = np.searchsorted(good, at).clip(0, len(good) - 1)
+    before = (after - 1).clip(0)
+    nearest = good[np.where(np.abs(good[after] - at) < np.abs(at - good[before]), after, before)]
+    filled = values.copy()
+    filled[rows] = values[nearest[rows]]
+    return filled, int(rows.sum())

@@ -7,28 +7,7 @@ from mocap.benchmark import synthetic_clip
 from mocap.bvh import parse_bvh, read_bvh
 from mocap.clip import Clip, ClipDataError, ClipError, ClipFormatError
 from mocap.rotations import matrix_from_euler, matrix_from_quat
-
-SMALL = """HIERARCHY
-ROOT Hips
-{
-  OFFSET 0 0 0
-  CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
-  JOINT Knee
-  {
-    OFFSET 0 -1 0
-    CHANNELS 3 Yrotation Xrotation Zrotation
-    End Site
-    {
-      OFFSET 0 -2 0
-    }
-  }
-}
-MOTION
-Frames: 2
-Frame Time: 0.02
-1 2 3 10 20 30 40 50 60
-1 2 3 10 20 30 40 50 60
-"""
+from mocap.samples import SMALL_BVH
 
 
 def parse(text: str, **options) -> Clip:
@@ -43,7 +22,7 @@ def test_round_trip(bvh_text: str):
 
 
 def test_channels_are_applied_in_the_order_they_are_written():
-    clip = parse(SMALL)
+    clip = parse(SMALL_BVH)
     r = matrix_from_quat(clip.rotations)
     np.testing.assert_allclose(r[0, 0], matrix_from_euler("ZXY", np.deg2rad([10.0, 20.0, 30.0])), atol=1e-9)
     np.testing.assert_allclose(r[0, 1], matrix_from_euler("YXZ", np.deg2rad([40.0, 50.0, 60.0])), atol=1e-9)
@@ -51,7 +30,7 @@ def test_channels_are_applied_in_the_order_they_are_written():
 
 
 def test_joints_with_six_channels_take_their_position_from_them():
-    text = SMALL.replace("CHANNELS 3 Yrotation", "CHANNELS 6 Xposition Yposition Zposition Yrotation")
+    text = SMALL_BVH.replace("CHANNELS 3 Yrotation", "CHANNELS 6 Xposition Yposition Zposition Yrotation")
     text = text.replace("40 50 60", "7 8 9 40 50 60")
     np.testing.assert_allclose(parse(text).translations[0, 1], [7, 8, 9])
 
@@ -79,8 +58,8 @@ def test_joints_with_six_channels_take_their_position_from_them():
     ],
 )
 def test_dialects(change):
-    clip = parse(change(SMALL))
-    np.testing.assert_allclose(clip.rotations, parse(SMALL).rotations, atol=1e-12)
+    clip = parse(change(SMALL_BVH))
+    np.testing.assert_allclose(clip.rotations, parse(SMALL_BVH).rotations, atol=1e-12)
     assert clip.joint_names[2].endswith("_end")
 
 
@@ -112,38 +91,38 @@ def test_dialects(change):
     ],
 )
 def test_damage_is_named(old: str, new: str, error: type, says: str):
-    assert old in SMALL
+    assert old in SMALL_BVH
     with pytest.raises(error, match=f"(?s)file.bvh.*{says}"):
-        parse(SMALL.replace(old, new))
+        parse(SMALL_BVH.replace(old, new))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
 def test_encodings(encoding: str):
-    clip = parse_bvh(SMALL.replace("Knee", "Knié").encode(encoding), "file.bvh")
+    clip = parse_bvh(SMALL_BVH.replace("Knee", "Knié").encode(encoding), "file.bvh")
     assert clip.joint_names[1] == "Knié"
-    np.testing.assert_allclose(clip.rotations, parse(SMALL).rotations)
+    np.testing.assert_allclose(clip.rotations, parse(SMALL_BVH).rotations)
 
 
 def test_names_may_hold_blanks():
-    assert parse(SMALL.replace("JOINT Knee", "JOINT Bip01 L Calf")).joint_names[1] == "Bip01_L_Calf"
+    assert parse(SMALL_BVH.replace("JOINT Knee", "JOINT Bip01 L Calf")).joint_names[1] == "Bip01_L_Calf"
 
 
 @pytest.mark.parametrize("word", ["nan", "-nan(ind)", "1.#QNAN", "-1.#IND00", "NaN"])
 def test_nan_as_exporters_write_it(word: str):
     with pytest.raises(ClipDataError, match="frame 0, joint Knee"):
-        parse(SMALL.replace("40 50 60\n1", f"40 {word} 60\n1"))
+        parse(SMALL_BVH.replace("40 50 60\n1", f"40 {word} 60\n1"))
 
 
 def test_frames_are_filled_from_the_nearest():
     rows = [f"0 0 0 0 0 0 {a} 0 0" for a in ("10", "nan", "nan", "nan", "50")]
-    text = SMALL[: SMALL.index("1 2 3")].replace("Frames: 2", "Frames: 5") + "\n".join(rows)
+    text = SMALL_BVH[: SMALL_BVH.index("1 2 3")].replace("Frames: 2", "Frames: 5") + "\n".join(rows)
     clip = parse(text, nan="interpolate")
     angle = 2.0 * np.rad2deg(np.arctan2(clip.rotations[:, 1, 2], clip.rotations[:, 1, 0]))
     np.testing.assert_allclose(angle[[1, 3]], [10.0, 50.0], atol=1e-9)
 
 
 def test_a_frame_time_in_milliseconds_is_noted():
-    clip = parse(SMALL.replace("0.02", "16.6667"))
+    clip = parse(SMALL_BVH.replace("0.02", "16.6667"))
     assert clip.fps == 60.0
     assert "milliseconds" in clip.provenance["note"]
 
@@ -157,20 +136,20 @@ def test_a_huge_clip_in_a_small_file_is_refused():
 
 
 def test_a_truncated_file_says_so():
-    for cut in range(0, len(SMALL) - 3, 7):
+    for cut in range(0, len(SMALL_BVH) - 3, 7):
         with pytest.raises(ClipError):
-            parse(SMALL[:cut])
+            parse(SMALL_BVH[:cut])
 
 
 def test_nan_frames_can_be_filled():
-    text = SMALL.replace("Frames: 2", "Frames: 3") + "1 2 3 nan 20 30 40 50 60\n"
+    text = SMALL_BVH.replace("Frames: 2", "Frames: 3") + "1 2 3 nan 20 30 40 50 60\n"
     clip = parse(text, nan="interpolate")
     assert clip.provenance["nan_frames"] == 1
     np.testing.assert_allclose(clip.rotations[2], clip.rotations[1])
 
 
 def test_rate_can_be_overridden():
-    assert parse(SMALL.replace("0.02", "0"), fps=120.0).fps == 120.0
+    assert parse(SMALL_BVH.replace("0.02", "0"), fps=120.0).fps == 120.0
 
 
 def test_missing_file(tmp_path):
@@ -195,7 +174,7 @@ PIECES = st.sampled_from(
 @given(st.data())
 @settings(max_examples=300, deadline=2000, suppress_health_check=[HealthCheck.too_slow])
 def test_mutated_files_give_a_clip_or_a_named_error(data):
-    raw = bytearray(SMALL.encode())
+    raw = bytearray(SMALL_BVH.encode())
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(raw)))
         length = data.draw(st.integers(0, 30))
