@@ -71,7 +71,9 @@ def ordered_map(
         waiting: deque[Future[Any]] = deque()
         try:
             for job in jobs:
-                waiting.append(pool.submit(_call, function, job))
+                with _interrupts_held():
+                    # Submitting may start a process.
+                    waiting.append(pool.submit(_call, function, job))
                 if len(waiting) >= AHEAD * count:
                     yield waiting.popleft().result()
             while waiting:
@@ -102,6 +104,17 @@ def _begin(setup: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
 
 def _call(function: Callable[[Any, Any], Any], job: Any) -> Any:
     return function(_context, job)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits until the block is over, and never reaches a process that is started in it: before `_begin` such a
+    process would die of it with a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -90,7 +90,7 @@ class StepSet:
 def way_features(way: Tensor) -> Tensor:
     """Polynomial features (…, FEATURES) of ways (…, 3)."""
     scaled = way / UNIT
-    rows, columns = torch.triu_indices(3, 3)
+    rows, columns = torch.triu_indices(3, 3, device=way.device)
     return torch.cat(
         (torch.ones_like(way[..., :1]), scaled, scaled[..., rows] * scaled[..., columns]), dim=-1
     )

@@ -1,4 +1,5 @@
 import os
+import signal
 
 import pytest
 
@@ -13,6 +14,10 @@ def work(base: int, job: int) -> int:
     if job == 99:
         os._exit(3)
     return base + job
+
+
+def held(base: int, job: int) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set())
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -31,3 +36,8 @@ def test_leaving_early_drops_what_has_not_begun():
     results.close()
     with pytest.raises(StopIteration):
         next(results)
+
+
+def test_ctrl_c_never_reaches_a_process_from_its_very_start_but_does_reach_this_one():
+    assert list(ordered_map(held, [0, 1, 2], 2, start, (0,))) == [True] * 3
+    assert not held(0, 0)
