@@ -32,7 +32,7 @@ def test_the_robot_is_in_the_middle_wherever_it_is(camera):
 
 
 def test_a_strip_is_a_jpeg_of_all_poses(camera):
-    cv2 = pytest.importorskip("cv2")
+    cv2 = pytest.importorskip("cv2", reason="needs the render extra")
     data = camera.strip(np.stack([pose(), pose()]), np.array([0.0, 1.0]), crop=28)
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape == (100, 192, 3)

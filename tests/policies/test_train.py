@@ -82,7 +82,7 @@ def test_a_run_from_before_a_key_goes_on_with_its_default(config):
 def test_the_gpu_experiment_asks_for_warp_on_a_gpu(tmp_path, monkeypatch, capsys):
     """Where there is none, one line says so."""
     if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
+        pytest.skip("a GPU is here: its absence cannot be complained of")
     monkeypatch.setattr(sys, "argv", ["rally-train", f"output={tmp_path}", *KEYS, "experiment=strike_gpu"])
     with pytest.raises(SystemExit) as stopped:
         train.main()
