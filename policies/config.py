@@ -54,7 +54,7 @@ class TrainConfig:
         name: of the run; its folder is output/name.
         output: folder of runs.
         seed: of everything random.
-        level: launch level the strike goals are drawn from.
+        level: launch level the strike goals are drawn from; "mixed": feed and rally.
         goals: balls launched to draw goals.
         iterations: stop after so many updates in all; 0: no limit.
         minutes: stop this call after so many minutes; 0: no limit.
@@ -70,7 +70,7 @@ class TrainConfig:
     name: str = "strike"
     output: str = "runs"
     seed: int = 0
-    level: str = "feed"
+    level: str = "mixed"
     goals: int = 4096
     iterations: int = 0
     minutes: float = 0.0

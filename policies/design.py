@@ -1,13 +1,14 @@
 """Designs the stroke families a player plays: human strokes, made possible for the robot at every goal it may be given.
 
 One human stroke a side gives the manner. Goals (racket position, velocity and face at the strike) come from launched
-balls. For each goal the stroke is optimised (`humanoid.trajectory`: motor limits, zero-moment point, joint stops),
-replayed in simulation with feed-forward torques and the balance regulator, and what the racket misses is added to what
-is asked for (iterative learning). A polynomial of the goal is then fitted through all strokes, every stroke optimised
-again near what the polynomial says, and the polynomial fitted anew: the two agree after a few rounds, as in guided
-policy search, and the polynomial is the family.
+balls. For each goal the stroke is optimised (`humanoid.trajectory`: motor limits, zero-moment point, joint stops). A
+polynomial of the goal is fitted through all strokes, every stroke optimised again near what the polynomial says, and
+the polynomial fitted anew: the two agree after a few rounds, as in guided policy search. The first rounds take goals
+all over the reach, the last ones those that the planner asks for. `policies.family` then gives the polynomials the
+torques that belong to them and makes up for what simulated strokes miss.
 
-    python -m policies.design        rebuilds assets/motions/stroke_family and strokes_planted (half an hour, two cores)
+    python -m policies.design        rebuilds assets/motions/stroke_family and strokes_planted, and
+                                     assets/planner/worth.npz (an hour, two cores)
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import mujoco
 import numpy as np
 import pinocchio as pin
 import torch
+from scipy.interpolate import CubicSpline
 from tqdm import tqdm
 
 from humanoid.balance import balance_gain, ready_height
@@ -35,15 +37,19 @@ from humanoid.model import build_model
 from humanoid.motion import RobotMotion
 from humanoid.trajectory import FrameState, Solution, TrajectoryOptimizer
 from mocap.plant import PlantConfig, plant, ready_stance
+from policies import train_worth
+from policies.family import JOINT_POS, polynomial, ridge, teach_lead, with_torque
+from policies.goal_pool import join
 from policies.goals import GoalError, draw_goals
-from policies.planner import racket_body
+from policies.planner import Planner, racket_body
 from policies.player import Player
 from policies.strokes import (
     FAMILY_FOLDER,
     FEATURES,
     GOAL_SIZE,
     KINDS,
-    features,
+    QUADRATIC,
+    StrokeSet,
     load_strokes,
     save_family,
 )
@@ -58,11 +64,15 @@ MANNER = {"forehand": "forehand_01", "backhand": "backhand_06"}
 """The human stroke of each side: the one whose motion the robot can follow at most goals."""
 FACE = {"forehand": 1.0, "backhand": -1.0}
 BOX = {
-    "forehand": ((-0.1, 0.4), (-1.15, -0.5), (0.55, 1.2)),
-    "backhand": ((-0.1, 0.4), (0.35, 1.05), (0.55, 1.2)),
+    "forehand": ((-0.3, 0.5), (-1.18, -0.3), (0.4, 1.4)),
+    "backhand": ((-0.3, 0.5), (0.15, 1.12), (0.4, 1.4)),
 }
 """Where a planted robot's racket may meet the ball: ranges of x, y, z in the stance frame, m."""
+FASTEST = 12.5
+"""Goals with faster rackets are left out, m/s."""
 PLANT = PlantConfig(before_s=0.84, after_s=0.76)
+BEFORE_S, AFTER_S = 0.70, 0.60
+"""Time of a robot's stroke before and after the strike, s: a human's, quickened."""
 GOAL_SCALE = np.array([0.15, 0.15, 0.15, 1.2, 1.2, 1.2, 0.1, 0.1])
 """What counts as one unit of each entry of a goal, see `policies.strokes.GOAL_SIZE`."""
 
@@ -84,51 +94,47 @@ class Round:
     """One round of optimisation.
 
     Attributes:
-        quadratic: fit a quadratic polynomial first, else a linear one.
+        count: goals. planned: goals of the planner with the families so far; else of any ball in reach.
+        cubic: fit all the families' terms first, else the quadratic ones.
         joint, pelvis: how near to the fit the strokes are kept: one unit, rad, and factor on the pelvis's units.
-        ridge: of the fit.
-        iterations: of the optimiser. replays: replays with correction.
-        planned: goals of the planner with the families so far; else of any ball in reach.
+        ridge: of the fit. iterations: of the optimiser.
     """
 
-    quadratic: bool
+    count: int
+    planned: bool
+    cubic: bool
     joint: float
     pelvis: float
     ridge: float
     iterations: int
-    replays: int
-    planned: bool
 
 
+FIRST = 260
+"""Goals whose strokes are designed without a fit to start from."""
 ROUNDS = (
-    Round(False, 0.25, 0.4, 0.05, 10, 1, False),
-    Round(True, 0.12, 0.25, 0.03, 8, 2, False),
-    Round(True, 0.20, 0.4, 0.02, 10, 2, True),
-    Round(True, 0.10, 0.25, 0.01, 8, 2, True),
-    Round(True, 0.06, 0.20, 0.01, 8, 2, True),
+    Round(300, False, False, 0.25, 0.4, 0.03, 10),
+    Round(360, False, True, 0.15, 0.3, 0.01, 8),
+    Round(400, False, True, 0.08, 0.25, 0.005, 8),
+    Round(380, True, True, 0.12, 0.3, 0.003, 10),
+    Round(420, True, True, 0.05, 0.2, 0.002, 8),
 )
+FREE_WEIGHT = 0.15
+"""What a stroke for any ball in reach counts in a fit beside one for a goal of the planner."""
 
 
-@dataclass
-class Stroke:
-    """A stroke for one goal (9,): position, velocity, normal. `asked` is what the optimiser was given so that the
-    replay delivers the goal, `miss` distance (m), angle (rad) and velocity (m/s) of the last replay."""
+@dataclass(frozen=True)
+class Sample:
+    """A stroke optimised for a goal (9,): position, velocity, normal; what it counts in a fit."""
 
     goal: np.ndarray
-    asked: FrameState
     solution: Solution
-    replay: Replay
-    miss: tuple[float, float, float]
+    weight: float = 1.0
 
     @property
     def sound(self) -> bool:
         """Whether the family may learn from it."""
-        return (
-            not self.replay.fallen
-            and self.miss[0] < 0.06
-            and self.solution.zmp_outside < 0.04
-            and self.solution.torque_share < 1.1
-        )
+        s = self.solution
+        return s.cost < 50 and s.zmp_outside < 0.045 and s.torque_share < 1.12
 
 
 class Simulator:
@@ -199,6 +205,29 @@ def miss(racket: FrameState, goal: np.ndarray) -> tuple[float, float, float]:
     )
 
 
+def retimed(motion: RobotMotion, strike_s: float, before_s: float, after_s: float) -> RobotMotion:
+    """A planted motion run so that its strike, at `strike_s`, comes after `before_s` and its end `after_s` later, s."""
+    fps, frames = motion.fps, motion.num_frames
+    count = round((before_s + after_s) * fps) + 1
+    t, end = np.arange(count) / fps, (frames - 1) / fps
+    source = np.where(
+        t < before_s, t / before_s * strike_s, strike_s + (t - before_s) / after_s * (end - strike_s)
+    )
+
+    def run(values: np.ndarray) -> np.ndarray:
+        return CubicSpline(np.arange(frames) / fps, values, axis=0)(source)
+
+    quat = run(motion.root_quat)
+    return replace(
+        motion,
+        root_pos=run(motion.root_pos),
+        root_quat=quat / np.linalg.norm(quat, axis=1, keepdims=True),
+        joint_pos=run(motion.joint_pos),
+        contacts=np.ones((count, 2), dtype=bool),
+        strokes=(replace(motion.strokes[0], strike_s=before_s, end_s=(count - 1) / fps),),
+    )
+
+
 class Designer:
     """Makes strokes of one side.
 
@@ -210,100 +239,52 @@ class Designer:
     def __init__(self, kind: str, human: RobotMotion | None = None) -> None:
         self.kind, self.face = kind, FACE[kind]
         human = human or RobotMotion.load(HUMAN_FOLDER / f"{MANNER[kind]}.npz")
-        self.planted = plant(human, human.strokes[0], PLANT)
+        self.planted = retimed(plant(human, human.strokes[0], PLANT), PLANT.before_s, BEFORE_S, AFTER_S)
         _, soles = ready_stance()
         self.optimizer = TrajectoryOptimizer(
-            self.planted, PLANT.before_s, Footing.planted(soles, self.planted.num_frames)
+            self.planted, BEFORE_S, Footing.planted(soles, self.planted.num_frames)
         )
-        self.simulator = Simulator()
 
-    def first(self, goal: np.ndarray, known: list[Stroke]) -> Stroke:
+    def first(self, goal: np.ndarray, known: list[Sample]) -> Sample:
         """A stroke for a goal, from the nearest of those known, or from the human one."""
-        near = sorted((s for s in known if s.sound), key=lambda s: _far(s.goal, goal))[:2]
-        if not near:
-            asked = _state(goal, self.face)
-            return self._correct(goal, asked, self.optimizer.solve(asked, None, 20), 3, 6)
-        best = None
-        for start in near:
-            asked = _moved(_state(goal, self.face), start.asked, start.goal)
-            solution = self.optimizer.approach(asked, start.solution.coefficients, 3, 20)
-            if best is None or solution.cost < best[1].cost:
-                best = (asked, solution)
-            if solution.cost < 8:
-                break
-        assert best is not None
-        return self._correct(goal, *best, replays=3, iterations=6)
+        asked = _state(goal, self.face)
+        sound = [s for s in known if s.sound]
+        if not sound:
+            return Sample(goal, self.optimizer.approach(asked, self.optimizer.style, 4, 20))
+        near = min(sound, key=lambda s: _far(s.goal, goal))
+        stages = 2 if _far(near.goal, goal) < 6 else 3
+        return Sample(goal, self.optimizer.approach(asked, near.solution.coefficients, stages, 12))
 
-    def near(self, goal: np.ndarray, guess: Guess, plan: Round) -> Stroke:
+    def near(self, goal: np.ndarray, guess: Guess, plan: Round) -> Sample:
         """A stroke for a goal near what a fit says."""
-        coefficients, lead = guess(goal)
-        asked = _state(goal + lead, self.face)
+        coefficients = guess(goal)
         self.optimizer.set_style(coefficients, plan.joint, plan.pelvis)
-        return self._correct(
-            goal, asked, self.optimizer.solve(asked, coefficients, plan.iterations), plan.replays, 4
-        )
-
-    def _correct(
-        self, goal: np.ndarray, asked: FrameState, solution: Solution, replays: int, iterations: int
-    ) -> Stroke:
-        """Replay, ask for what was missed, optimise again; the last round."""
-        number = 0
-        while True:
-            replay = self.simulator.replay(solution.motion, self.face)
-            off = miss(replay.racket, goal)
-            number += 1
-            if replay.fallen or number == replays:
-                return Stroke(goal, asked, solution, replay, off)
-            got = replay.racket
-            normal = asked.normal + 0.8 * (goal[6:] - got.normal)
-            asked = FrameState(
-                asked.pos + np.clip(0.8 * (goal[:3] - got.pos), -0.08, 0.08),
-                asked.vel + np.clip(0.8 * (goal[3:6] - got.vel), -1.0, 1.0),
-                normal / np.linalg.norm(normal),
-                self.face,
-            )
-            solution = self.optimizer.solve(asked, solution.coefficients, iterations)
+        return Sample(goal, self.optimizer.solve(_state(goal, self.face), coefficients, plan.iterations))
 
 
 class Guess:
-    """Polynomial fit through strokes: spline coefficients, and what must be asked for beyond the goal.
+    """Polynomial fit of spline coefficients through strokes.
 
     Args:
-        strokes: those to fit, all sound.
-        plan: linear or quadratic, ridge.
+        samples: those to fit, all sound.
+        plan: which terms, and the ridge.
     """
 
-    def __init__(self, strokes: list[Stroke], plan: Round) -> None:
-        goals = np.stack([_short(s.goal) for s in strokes])
-        self.centre, self.size = np.median(goals, axis=0), FEATURES if plan.quadratic else 1 + GOAL_SIZE
-        known = self._features(goals)
-        self.shape = strokes[0].solution.coefficients.shape
-        self.coefficients = ridge(
-            known, np.stack([s.solution.coefficients.ravel() for s in strokes]), plan.ridge
-        )
-        self.lead = ridge(
-            known[:, : 1 + GOAL_SIZE], np.stack([_vector(s.asked) - s.goal for s in strokes]), 0.1
-        )
+    def __init__(self, samples: list[Sample], plan: Round) -> None:
+        goals = np.stack([_short(s.goal) for s in samples])
+        weights = np.array([s.weight for s in samples])
+        self.centre = np.average(goals, axis=0, weights=weights)
+        self.size = FEATURES if plan.cubic else QUADRATIC
+        self.shape = samples[0].solution.coefficients.shape
+        wanted = np.stack([s.solution.coefficients.ravel() for s in samples])
+        self.coefficients = ridge(self._features(goals), wanted, plan.ridge, weights)
 
     def _features(self, goals: np.ndarray) -> np.ndarray:
-        return features(torch.as_tensor((goals - self.centre) / GOAL_SCALE)).numpy()[:, : self.size]
+        return polynomial((goals - self.centre) / GOAL_SCALE)[:, : self.size]
 
-    def __call__(self, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Coefficients and lead (9,) for a goal (9,)."""
-        known = self._features(_short(goal)[None])[0]
-        return (known @ self.coefficients).reshape(self.shape), known[: 1 + GOAL_SIZE] @ self.lead
-
-
-def ridge(known: np.ndarray, wanted: np.ndarray, strength: float) -> np.ndarray:
-    """Ridge regression (F, M) of wanted (N, M) on features (N, F), the first of which is one; quadratic ones are
-    held four times as much."""
-    mean = wanted.mean(axis=0)
-    hold = np.full(known.shape[1], strength)
-    hold[0] = 1e-6
-    hold[1 + GOAL_SIZE :] *= 4.0
-    weights = np.linalg.solve(known.T @ known + len(known) * np.diag(hold), known.T @ (wanted - mean))
-    weights[0] += mean
-    return weights
+    def __call__(self, goal: np.ndarray) -> np.ndarray:
+        """Coefficients for a goal (9,)."""
+        return (self._features(_short(goal)[None]) @ self.coefficients)[0].reshape(self.shape)
 
 
 def tables(motion: RobotMotion) -> np.ndarray:
@@ -321,29 +302,30 @@ def tables(motion: RobotMotion) -> np.ndarray:
     )
 
 
-def fit_family(strokes: list[Stroke], face: float, strength: float = 0.01) -> dict[str, np.ndarray]:
-    """The arrays of a family through sound strokes; the racket that each delivered is its goal."""
-    goals = np.stack([_short(_vector(s.replay.racket)) for s in strokes])
-    wanted = np.stack([tables(s.solution.motion) for s in strokes])
-    motion = strokes[0].solution.motion
-    centre = goals.mean(axis=0)
+def fit_family(samples: list[Sample], face: float, strength: float = 0.002) -> dict[str, np.ndarray]:
+    """The arrays of a family through sound strokes; its lead is zero."""
+    goals = np.stack([_short(s.goal) for s in samples])
+    weights = np.array([s.weight for s in samples])
+    wanted = np.stack([tables(s.solution.motion) for s in samples])
+    motion = samples[0].solution.motion
+    centre = np.average(goals, axis=0, weights=weights)
     scaled = (goals - centre) / GOAL_SCALE
-    known = features(torch.as_tensor(scaled)).numpy()
-    weights = ridge(known, wanted.reshape(len(strokes), -1), strength)
-    weights = weights.reshape(FEATURES, *wanted.shape[1:]).transpose(1, 0, 2).copy()
+    table = ridge(polynomial(scaled), wanted.reshape(len(samples), -1), strength, weights)
+    table = table.reshape(FEATURES, *wanted.shape[1:]).transpose(1, 0, 2).copy()
     # All strokes begin and end in the ready pose, exactly.
     for end in (0, -1):
-        weights[end, 1:] = 0.0
-        weights[end, 0] = wanted[0, end]
+        table[end, 1:] = 0.0
+        table[end, 0] = wanted[0, end]
     strike = round(motion.strokes[0].strike_s * motion.fps)
     model = default_pinocchio()
     data = model.createData()
-    row = weights[strike, 0]
-    q = np.concatenate([row[:3], [0, 0, np.sin(row[3] / 2), np.cos(row[3] / 2)], row[8 : 8 + 29]])
+    row = table[strike, 0]
+    q = np.concatenate([row[:3], [0, 0, np.sin(row[3] / 2), np.cos(row[3] / 2)], row[JOINT_POS]])
     pin.framesForwardKinematics(model, data, q)
-    spread = np.cov(scaled.T) + 0.02 * np.eye(GOAL_SIZE)
+    spread = np.cov(scaled.T, aweights=weights) + 0.02 * np.eye(GOAL_SIZE)
     return {
-        "weights": weights.astype(np.float32),
+        "weights": table.astype(np.float32),
+        "lead": np.zeros((FEATURES, GOAL_SIZE), dtype=np.float32),
         "centre": centre.astype(np.float32),
         "scale": GOAL_SCALE.astype(np.float32),
         "spread": np.linalg.inv(spread).astype(np.float32),
@@ -358,20 +340,22 @@ def fit_family(strokes: list[Stroke], face: float, strength: float = 0.01) -> di
 
 
 def reachable_goals(kind: str, count: int, seed: int) -> np.ndarray:
-    """Goals (count, 9) of balls that pass a side's box, by any target and height of flight, spread evenly."""
+    """Goals (count, 9) of balls that pass a side's box, by any target and height of flight, spread evenly. The robot
+    stands up to 30 cm beside its place."""
     generator = torch.Generator().manual_seed(seed)
     racket = racket_body()
     found = []
-    for level in ("feed", "rally"):
-        table = Launcher(level, LauncherConfig()).draw(900, generator)
-        balls = BallSim(900)
+    for level, number in (("feed", 1500), ("rally", 900), ("match", 500)):
+        table = Launcher(level, LauncherConfig()).draw(number, generator)
+        balls = BallSim(number)
         balls.set_params(table.params)
-        balls.reset(torch.arange(900), table.pos, table.vel, table.spin)
-        start = torch.tensor([*LauncherConfig().start, 0.0])
+        balls.reset(torch.arange(number), table.pos, table.vel, table.spin)
+        start = torch.tensor([*LauncherConfig().start, 0.0]).repeat(number, 1)
+        start[:, 1] += 0.6 * (torch.rand(number, generator=generator) - 0.5)
         low, high = torch.tensor(BOX[kind]).T
-        bounced = torch.zeros(900, dtype=torch.bool)
+        bounced = torch.zeros(number, dtype=torch.bool)
         falling = bounced.clone()
-        seen: list[list[torch.Tensor]] = [[], [], []]
+        seen: list[list[torch.Tensor]] = [[], [], [], []]
         for step in range(700):
             balls.step(0.005)
             state = balls.state
@@ -380,29 +364,32 @@ def reachable_goals(kind: str, count: int, seed: int) -> np.ndarray:
             if step % 6 == 0:
                 place = state.pos - start
                 inside = bounced & ((place > low) & (place < high)).all(dim=1)
-                for keep, value in zip(seen, (state.pos, state.vel, state.spin), strict=True):
+                for keep, value in zip(seen, (state.pos, state.vel, state.spin, start), strict=True):
                     keep.append(value[inside].clone())
-        ball = BallState(*(torch.cat(values) for values in seen))
-        n = len(ball.pos)
-        target = torch.rand(n, 2, generator=generator) * torch.tensor([3.5, 5.0]) + torch.tensor([3.5, -2.5])
-        topspin = -60 + 15 * torch.randn(n, generator=generator)
-        clearance = 1.2 + 1.2 * torch.rand(n, generator=generator)
+        pos, vel, spin, origin = (torch.cat(values) for values in seen)
+        pick = torch.randperm(len(pos), generator=generator)[:6000]
+        ball, n = BallState(pos[pick], vel[pick], spin[pick]), len(pick)
+        target = torch.rand(n, 2, generator=generator) * torch.tensor([6.5, 6.0]) + torch.tensor([4.0, -3.0])
+        topspin = -60 + 20 * torch.randn(n, generator=generator)
+        clearance = 1.4 + 1.8 * torch.rand(n, generator=generator)
         strike, aim = plan_return(ball, target, racket, BallParams(), topspin, clearance)
-        goals = torch.cat((strike.pos - start, strike.vel, strike.normal), dim=1)
-        goals = goals[(torch.linalg.vector_norm(strike.vel, dim=1) < 10.5) & aim.feasible]
+        goals = torch.cat((strike.pos - origin[pick], strike.vel, strike.normal), dim=1)
+        fast = torch.linalg.vector_norm(strike.vel, dim=1)
+        goals = goals[(fast < FASTEST) & aim.feasible & torch.isfinite(goals).all(dim=1)]
         found.append(goals[torch.randperm(len(goals), generator=generator)[:3000]])
     return _spread_out(torch.cat(found).double().numpy(), count, seed)
 
 
 def planned_goals(kind: str, count: int, seed: int) -> np.ndarray:
-    """Goals (count, 9) that the planner makes with the families on disk, for feed and rally balls."""
+    """Goals (count, 9) that the planner makes with the families on disk, for feed and rally balls, wherever a step may
+    have led the robot."""
     strokes = load_strokes()
     player = Player(strokes)
     generator = torch.Generator().manual_seed(seed)
     found = []
-    for level, balls in (("feed", 1500), ("rally", 900)):
-        pool = draw_goals(player, level, balls, generator)
-        own = pool.stroke == strokes.names.index(kind)
+    for level, balls, shift in (("feed", 1400, (0.15, 0.25)), ("rally", 900, (0.15, 0.6))):
+        pool = draw_goals(player, level, balls, generator, shift=shift)
+        own = (pool.stroke == strokes.names.index(kind)) & (pool.vel.norm(dim=1) < FASTEST)
         found.append(torch.cat((pool.pos, pool.vel, pool.normal), dim=1)[own])
     goals = torch.cat(found)
     goals = goals[torch.randperm(len(goals), generator=generator)[:count]]
@@ -427,63 +414,118 @@ def _spread_out(goals: np.ndarray, count: int, seed: int) -> np.ndarray:
     return out[np.argsort((((out - np.median(out, axis=0)) / np.append(GOAL_SCALE, 0.1)) ** 2).sum(axis=1))]
 
 
-def write_family(kind: str, strokes: list[Stroke], folder: Path = FAMILY_FOLDER) -> None:
+def write_family(kind: str, samples: list[Sample], folder: Path = FAMILY_FOLDER) -> None:
     """Fit and write a family with its provenance."""
-    sound = [s for s in strokes if s.sound]
+    sound = [s for s in samples if s.sound]
     if len(sound) < FEATURES:
         raise GoalError(
-            f"{kind}: only {len(sound)} of {len(strokes)} strokes are sound, a family needs {FEATURES}; "
-            "design more (count=) or goals nearer to the body"
+            f"{kind}: only {len(sound)} of {len(samples)} strokes are sound, a family needs {FEATURES}; "
+            "design more or goals nearer to the body"
         )
-    human = strokes[0].solution.motion
-    figures = {
-        "strokes": len(sound),
-        "of": len(strokes),
-        "miss_m": round(float(np.median([s.miss[0] for s in sound])), 4),
-        "face_error_rad": round(float(np.median([s.miss[1] for s in sound])), 4),
-        "speed_error_m_s": round(float(np.median([s.miss[2] for s in sound])), 3),
-    }
+    human = samples[0].solution.motion
     source = {
         "name": "tennis_caldas",
         "licence": "CC BY-SA 3.0",
         "attribution": human.provenance["attribution"],
         "human_stroke": MANNER[kind],
         "clip": human.provenance["source"],
-        "design": figures,
+        "design": {"strokes": len(sound), "of": len(samples)},
     }
     folder.mkdir(parents=True, exist_ok=True)
     save_family(folder / f"{kind}.npz", fit_family(sound, FACE[kind]), source)
     shutil.copy(HUMAN_FOLDER / "LICENSE", folder / "LICENSE")
 
 
-def write_motions(strokes: dict[str, list[Stroke]], folder: Path = PLANTED_FOLDER, count: int = 12) -> None:
+def finish_families(
+    folder: Path = FAMILY_FOLDER, count: int = 1500, rounds: int = 2, threads: int = 0
+) -> list[dict[str, float]]:
+    """Give the families of a folder the torques that belong to them and their lead; what the rounds missed."""
+    from policies.strokes import provenance
+
+    generator = torch.Generator().manual_seed(1)
+    train_worth.neutral()
+    strokes = load_strokes(folder=folder)
+    strokes = replace(strokes, lead=torch.zeros_like(strokes.lead))
+    weights = []
+    for kind in range(strokes.num_strokes):
+        asked = _asked(strokes, kind, count, generator)
+        weights.append(
+            torch.as_tensor(with_torque(strokes.weights[kind].double().numpy(), asked, 1 / strokes.dt))
+        )
+    strokes = replace(strokes, weights=torch.stack(weights).float())
+    player = Player(strokes)
+    pools = [
+        join(
+            draw_goals(player, "feed", 900, generator, shift=(0.15, 0.25)),
+            draw_goals(player, "rally", 500, generator, shift=(0.15, 0.6)),
+        )
+        for _ in range(rounds + 1)
+    ]
+    strokes, figures = teach_lead(strokes, pools[:-1], threads)
+    figures += teach_lead(strokes, pools[-1:], threads)[1]
+    for number, kind in enumerate(strokes.names):
+        with np.load(folder / f"{kind}.npz") as data:
+            arrays = {key: data[key] for key in data.files}
+        source = provenance(kind, folder)
+        source["design"].update(figures[-1])
+        arrays["weights"][:, :, -29:] = strokes.weights[number][:, :, -29:].numpy()
+        arrays["lead"] = strokes.lead[number].numpy()
+        for key in ("joint_names", "columns", "provenance"):
+            arrays.pop(key)
+        save_family(folder / f"{kind}.npz", arrays, source)
+    return figures
+
+
+def _asked(strokes: StrokeSet, kind: int, count: int, generator: torch.Generator) -> np.ndarray:
+    """Scaled goals (count, GOAL_SIZE) that a family is asked for, all over its range."""
+    planner = Planner(strokes)
+    player = Player(strokes)
+    found: list[torch.Tensor] = []
+    while sum(map(len, found)) < count:
+        pool = train_worth.candidates(planner, 4 * count, generator)
+        pool = pool.at((pool.stroke == kind).nonzero()[:, 0])
+        scaled = strokes.scaled(pool.stroke, pool.pos, pool.vel, pool.normal)
+        near = strokes.distance(pool.stroke, scaled) < 3.5
+        own, scaled = pool.stroke[near], scaled[near]
+        asked = strokes.asked(own, scaled, player.racket)
+        met = (strokes.passes(own, asked, player.racket) - scaled).norm(dim=1) < 0.6
+        found.append(asked[met])
+    return torch.cat(found)[:count].double().numpy()
+
+
+def write_motions(samples: dict[str, list[Sample]], folder: Path = PLANTED_FOLDER, count: int = 12) -> None:
     """Write some optimised strokes of each side as motions, with what they deliver: for tracking and for a look."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in folder.glob("*.npz"):
         file.unlink()
+    simulator = Simulator()
     rows = []
-    for kind, all_of_kind in strokes.items():
-        sound = [s for s in all_of_kind if s.sound and s.replay.root_error < 0.05]
-        order = _spread_out(np.stack([s.goal for s in sound]), count, 0)
-        for number, goal in enumerate(order, 1):
-            stroke = next(s for s in sound if np.array_equal(s.goal, goal))
+    for kind, all_of_kind in samples.items():
+        sound = [s for s in all_of_kind if s.sound]
+        number = 0
+        for goal in _spread_out(np.stack([s.goal for s in sound]), 2 * count, 0):
+            sample = next(s for s in sound if np.array_equal(s.goal, goal))
+            motion = sample.solution.motion
+            replay = simulator.replay(motion, FACE[kind])
+            if replay.fallen or replay.root_error > 0.05 or number == count:
+                continue
+            number += 1
             name = f"{kind}_{number:02d}"
-            racket = stroke.replay.racket
+            racket, off = replay.racket, miss(replay.racket, goal)
             delivers = {
                 "pos_m": racket.pos.round(5).tolist(),
                 "vel_m_s": racket.vel.round(4).tolist(),
                 "normal": racket.normal.round(5).tolist(),
             }
             own = {
-                "miss_m": round(stroke.miss[0], 4),
-                "face_error_rad": round(stroke.miss[1], 4),
-                "speed_error_m_s": round(stroke.miss[2], 3),
-                "root_error_m": round(stroke.replay.root_error, 4),
-                "joint_error_rad": round(stroke.replay.joint_error, 4),
-                "torque_share": round(stroke.solution.torque_share, 3),
-                "saturated_fraction": round(stroke.replay.saturated, 3),
+                "miss_m": round(off[0], 4),
+                "face_error_rad": round(off[1], 4),
+                "speed_error_m_s": round(off[2], 3),
+                "root_error_m": round(replay.root_error, 4),
+                "joint_error_rad": round(replay.joint_error, 4),
+                "torque_share": round(sample.solution.torque_share, 3),
+                "saturated_fraction": round(replay.saturated, 3),
             }
-            motion = stroke.solution.motion
             source = {**motion.provenance, "designed_from": motion.name, "delivers": delivers, "design": own}
             replace(motion, name=name, provenance=source).save(folder / f"{name}.npz")
             rows.append({"name": name, "kind": kind, "delivers": delivers, "design": own})
@@ -492,42 +534,48 @@ def write_motions(strokes: dict[str, list[Stroke]], folder: Path = PLANTED_FOLDE
         json.dump({"licence": "CC BY-SA 3.0, see LICENSE", "strokes": rows}, out, indent=1)
 
 
-def design_side(kind: str, count: int, rounds: tuple[Round, ...], strokes: list[Stroke]) -> list[Stroke]:
+def design_side(
+    kind: str, rounds: tuple[Round, ...], samples: list[Sample], first: int = FIRST
+) -> list[Sample]:
     """Strokes of one side after some rounds, from those of the rounds before (none: from the human stroke)."""
     designer = Designer(kind)
-    if not strokes:
-        for goal in tqdm(reachable_goals(kind, count, 0), desc=f"{kind}, first", disable=None):
-            strokes.append(designer.first(goal, strokes))
+    if not samples:
+        for goal in tqdm(reachable_goals(kind, first, 0), desc=f"{kind}, first", disable=None):
+            samples.append(designer.first(goal, samples))
+    free = [replace(s, weight=FREE_WEIGHT) for s in samples if s.sound]
+    goals = np.zeros((0, 9))
     for number, plan in enumerate(rounds):
-        guess = Guess([s for s in strokes if s.sound], plan)
-        goals = planned_goals(kind, count, 77) if plan.planned else reachable_goals(kind, count, 1)
-        strokes = [
-            designer.near(goal, guess, plan) for goal in tqdm(goals, desc=f"{kind}, {number}", disable=None)
+        if plan.planned and len(goals) < plan.count:
+            goals = planned_goals(kind, sum(p.count for p in rounds), 21)
+        guess = Guess([s for s in samples if s.sound], plan)
+        mine = goals[: plan.count] if plan.planned else reachable_goals(kind, plan.count, 10 + number)
+        goals = goals[len(mine) :] if plan.planned else goals
+        made = [
+            designer.near(goal, guess, plan) for goal in tqdm(mine, desc=f"{kind}, {number}", disable=None)
         ]
-    return strokes
+        samples = [s for s in made if s.sound] + (free if plan.planned else [])
+    return samples
 
 
-def main(count: int = 150) -> None:
+def main() -> None:
     """Rebuild what ships, both sides at once; the planner's goals need both, so the rounds meet in between."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    strokes: dict[str, list[Stroke]] = {kind: [] for kind in KINDS}
+    samples: dict[str, list[Sample]] = {kind: [] for kind in KINDS}
     free = tuple(plan for plan in ROUNDS if not plan.planned)
     planned = tuple(plan for plan in ROUNDS if plan.planned)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         for rounds in (free, planned):
-            done = pool.starmap(design_side, [(kind, count, rounds, strokes[kind]) for kind in KINDS])
-            strokes = dict(zip(KINDS, done, strict=True))
+            done = pool.starmap(design_side, [(kind, rounds, samples[kind]) for kind in KINDS])
+            samples = dict(zip(KINDS, done, strict=True))
             for kind in KINDS:
-                write_family(kind, strokes[kind])
-    write_motions(strokes)
+                write_family(kind, samples[kind])
+            print(finish_families())
+            train_worth.main(["--strokes", "12000"])
+    write_motions(samples)
 
 
 def _state(goal: np.ndarray, face: float) -> FrameState:
     return FrameState(goal[:3].copy(), goal[3:6].copy(), goal[6:] / np.linalg.norm(goal[6:]), face)
-
-
-def _vector(state: FrameState) -> np.ndarray:
-    return np.concatenate([state.pos, state.vel, state.normal])
 
 
 def _short(goal: np.ndarray) -> np.ndarray:
@@ -536,11 +584,6 @@ def _short(goal: np.ndarray) -> np.ndarray:
 
 def _far(a: np.ndarray, b: np.ndarray) -> float:
     return float((((_short(a) - _short(b)) / GOAL_SCALE) ** 2).sum())
-
-
-def _moved(goal: FrameState, asked: FrameState, got: np.ndarray) -> FrameState:
-    """A goal with the lead that a stroke needed which asked for `asked` to deliver `got` (9,)."""
-    return _state(_vector(goal) + _vector(asked) - got, goal.sign)
 
 
 if __name__ == "__main__":

@@ -36,9 +36,10 @@ class PlayerModule(nn.Module):
         """See the class."""
         terms = split_terms(observation)
         memory = self.player.plan(terms, memory)
-        seen = self.player.observe(terms, memory)
+        ref = self.player.reference(self.player.unpack(memory))
+        seen = self.player.observe(terms, memory, ref)
         action = self.network(seen) if self.network is not None else 0.0 * seen[:, :29]
-        return self.player.act(terms, memory, action)
+        return self.player.act(terms, memory, action, ref)
 
 
 def build_network(config: TrainConfig, weights: dict[str, Tensor] | None, size: int) -> nn.Module:

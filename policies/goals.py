@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-
 import torch
 from torch import Tensor
 
+from policies.goal_pool import GoalPool
 from policies.player import Player
 from sim.ball_sim import BallSim
 from sim.launcher import Launcher, LauncherConfig
@@ -14,43 +13,6 @@ from sim.launcher import Launcher, LauncherConfig
 
 class GoalError(ValueError):
     """No goals to train on. The message says what to change."""
-
-
-@dataclass(frozen=True)
-class GoalPool:
-    """G strike goals at the moment a stroke is begun, for a robot whose stance is the origin facing +x.
-
-    Attributes:
-        stroke: which stroke, (G,) int. time: to the strike, (G,), s.
-        pos, vel, normal: the goal, (G, 3), stance frame; x counts from the stance.
-        ball_pos, ball_vel, ball_spin: the ball at the strike, (G, 3).
-        start_x: x of the stance in the court frame, for judging returns, m.
-        met: share of the balls that the planner would play.
-    """
-
-    stroke: Tensor
-    time: Tensor
-    pos: Tensor
-    vel: Tensor
-    normal: Tensor
-    ball_pos: Tensor
-    ball_vel: Tensor
-    ball_spin: Tensor
-    start_x: float
-    met: float
-
-    def __len__(self) -> int:
-        return len(self.stroke)
-
-    def at(self, ids: Tensor) -> GoalPool:
-        """The goals `ids`."""
-        rows = {f.name: v[ids] for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
-        return replace(self, **rows)
-
-    def to(self, device: torch.device | str) -> GoalPool:
-        """The same goals on a device."""
-        rows = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
-        return replace(self, **rows)
 
 
 def draw_goals(
@@ -61,6 +23,7 @@ def draw_goals(
     start: tuple[float, float] = (-11.9, 0.0),
     target_x: tuple[float, float] = (4.0, 10.5),
     target_y: tuple[float, float] = (-3.0, 3.0),
+    shift: tuple[float, float] = (0.0, 0.0),
 ) -> GoalPool:
     """Launch `count` balls and record the goal of each ball's stroke when it begins.
 
@@ -70,6 +33,8 @@ def draw_goals(
         count: balls; those the planner lets go give no goal.
         generator: source of randomness, on the CPU, as are the player and the goals: a seed means the same anywhere.
         start: stance, m. target_x, target_y: ranges of landing targets, m.
+        shift: the robot stands up to so far from the stance that the balls are meant for, ahead or behind and to
+            either side, m. Returns of goals drawn so are judged as if from the stance itself.
 
     Raises:
         GoalError: no ball comes within reach of a stroke.
@@ -82,12 +47,14 @@ def draw_goals(
     low = torch.tensor([target_x[0], target_y[0]])
     high = torch.tensor([target_x[1], target_y[1]])
     target = low + (high - low) * torch.rand(count, 2, generator=generator)
-    stance = torch.tensor([*start, 0.0]).expand(count, 3)
+    stance = torch.tensor([*start, 0.0]).repeat(count, 1)
+    if any(shift):
+        stance[:, :2] += (2 * torch.rand(count, 2, generator=generator) - 1) * torch.tensor(shift)
     nothing = torch.zeros(count)
     strike_s = player.strokes.strike.float() * player.dt
     begun = torch.zeros(count, dtype=torch.bool)
     out: dict[str, list[Tensor]] = {}
-    origin = torch.tensor([*start, 0.0])
+    origin = torch.cat((stance[:, :2], torch.zeros(count, 1)), dim=1)
     idle = torch.zeros(count, dtype=torch.bool)
     bounced, falling = idle.clone(), idle.clone()
     for _ in range(200):
@@ -105,12 +72,14 @@ def draw_goals(
             rows = {
                 "stroke": plan.stroke[ids],
                 "time": goal.time[ids],
-                "pos": goal.pos[ids] - origin,
+                "pos": goal.pos[ids] - origin[ids],
                 "vel": goal.vel[ids],
                 "normal": goal.normal[ids],
-                "ball_pos": ball.pos[ids] - origin,
+                "ball_pos": ball.pos[ids] - origin[ids],
                 "ball_vel": ball.vel[ids],
                 "ball_spin": ball.spin[ids],
+                "clearance": player.planner.clearance[plan.option[ids]],
+                "aim": plan.aim[ids] - torch.tensor([0.0, start[1]]),
             }
             for key, value in rows.items():
                 out.setdefault(key, []).append(value)

@@ -1,4 +1,10 @@
-"""From a ball's state to a strike goal: where, when and how the racket shall meet the ball."""
+"""From a ball's state to a strike goal: where, when and how the racket shall meet the ball.
+
+The planner weighs every moment at which the ball passes, every family of strokes and some ways to return the ball: the
+racket that each asks for comes from a network that has learned the inverse of string bed and flight
+(`policies.train_aim`), and what it is worth from one that has seen what becomes of such strokes in simulation
+(`policies.train_worth`).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +15,21 @@ import torch
 from torch import Tensor
 
 from humanoid.racket import RACKET
+from policies.perceptron import load
 from policies.steps import StepSet
-from policies.strokes import StrokeSet
-from sim.aim import aim, solve_racket
+from policies.strokes import GOAL_SIZE, StrokeSet
 from sim.ball import GRAVITY, BallParams, BallState
 from sim.predict import predict
 from sim.stringbed import Racket
+
+AIM_INPUTS, AIM_OUTPUTS = 15, 6
+"""Ball at the meeting point: position, velocity, spin / 100; target x, y; clearance; 30 · drag per metre; topspin / 60;
+face. To: velocity and normal of the racket. All in the court frame, m, m/s, rad/s, 1/m."""
+WORTH_INPUTS, WORTH_OUTPUTS = GOAL_SIZE + 3 + 4, 3
+"""Scaled goal, the ball's velocity in the stance frame, aim x, y and clearance, face. To: log odds that the ball comes
+back into the court, that it lands near where it was aimed, and that the robot falls."""
+NOWHERE = -1e4
+"""Worth of what cannot be."""
 
 
 def racket_body() -> Racket:
@@ -34,38 +49,43 @@ class PlannerConfig:
 
     Attributes:
         horizon: how far the ball is predicted, s; farther where there are steps to take.
-        reach: what counts as one unit of distance from where a family of strokes is at ease, x forward, y sideways,
-            z up, m.
         margin: a ball that passes every family's range farther than this is let go, m.
         lead: shortest time in which a stroke can still be begun, s.
         patience: cost of moving the time of a stroke that has begun, 1/s².
         freeze: in the last moments the goal stays as it is, s.
-        clearance: height of the return's centre over the net cord, m. topspin: of the return, rad/s.
+        clearances: heights of the return's centre over the net cord to choose from, m. topspin: of the return, rad/s.
         shortest, deepest, widest: the ball is aimed between these distances behind the net, and no nearer to the
             side lines, x and |y|, m.
+        safe: or, where a target asks for too much, as deep as this at most and half as wide, m.
         roll: spin of a ball after its bounce, as a share of that of one that rolls.
-        comfort: how far inside a family's range a ball shall pass, x, y, m: what a step is taken for.
-        least_step, least_turn: distance from there, m, and turn from the net, rad, that are worth a step.
+        near, fall: what landing near the target and falling are worth beside a ball in the court.
         strain: largest distance of a goal from those a family was learned from (Mahalanobis); a goal beyond is
-            drawn in: the ball is met all the same, and flies where it will.
+            drawn in: the ball is met all the same, and flies where it will. strain_cost: of its square beyond.
+        settle: a stroke begins no sooner than so long after a step, s.
+        least: a stroke that is worth no more than this is not played, and the ball let go.
+        gain, least_turn: worth that a step must bring, and turn from the net, rad, that is worth a step.
     """
 
     horizon: float = 1.3
-    reach: tuple[float, float, float] = (0.25, 0.3, 0.25)
     margin: float = 0.06
-    lead: float = 0.82
-    patience: float = 40.0
+    lead: float = 0.68
+    patience: float = 1000.0
     freeze: float = 0.05
-    clearance: float = 2.0
+    clearances: tuple[float, ...] = (1.6, 2.6)
     topspin: float = -60.0
     shortest: float = 4.0
-    deepest: float = 5.2
-    widest: float = 2.2
+    deepest: float = 9.5
+    widest: float = 2.6
+    safe: float = 6.0
     roll: float = 1.0
-    comfort: tuple[float, float] = (0.05, 0.2)
-    least_step: float = 0.05
-    least_turn: float = 0.12
-    strain: float = 2.5
+    near: float = 0.5
+    fall: float = 1.0
+    strain: float = 3.5
+    strain_cost: float = 0.1
+    settle: float = 0.16
+    least: float = -0.6
+    gain: float = 0.8
+    least_turn: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -88,20 +108,22 @@ class StrikeGoal:
 @dataclass(frozen=True)
 class Plan:
     """A strike goal, the stroke for it, (N,) int, whether the ball can be met at all, (N,) bool, the ball before the
-    strike, position, velocity, spin (N, 3), court frame, and the step to take first, x, y, turn, (N, 3), stance
-    frame: zero where none would help or none is in time."""
+    strike, position, velocity, spin (N, 3), court frame, the step to take first, x, y, turn, (N, 3), stance
+    frame: zero where none would help or none is in time, the way of return, (N,) int, where it is aimed, (N, 2), and
+    what the planner thinks it is worth, (N,)."""
 
     goal: StrikeGoal
     stroke: Tensor
     feasible: Tensor
     ball: BallState
     way: Tensor
+    option: Tensor
+    aim: Tensor
+    worth: Tensor
 
 
 class Planner:
-    """Chooses meeting point and stroke: for each family the moment at which the ball passes nearest to where its
-    strokes are at ease, and the racket that sends the ball from there to its target; then the family whose strokes
-    are nearer to that.
+    """Chooses meeting point, stroke and way of return: those that are worth most; see the module.
 
     Args:
         strokes: to choose from.
@@ -119,12 +141,18 @@ class Planner:
     ) -> None:
         self.strokes, self.steps = strokes, steps
         self.config = config = config or PlannerConfig()
-        self.horizon = config.horizon
+        self.horizon = config.horizon + 0.04
         if steps is not None:
             # Some moments beyond the last in which a step and a stroke are in time.
-            self.horizon = max(config.horizon, config.lead + steps.duration + 0.18)
+            self.horizon = max(config.horizon, config.lead + steps.duration + config.settle + 0.24)
         self.params = params or BallParams()
         self.racket = racket_body()
+        self.aim = load("aim", (AIM_INPUTS, AIM_OUTPUTS))
+        self.judge = load("worth", (WORTH_INPUTS, WORTH_OUTPUTS))
+        self.clearance = torch.tensor(config.clearances).repeat(2)
+        """Of the ways of return: with the given target, then with the safe one."""
+        ways = torch.tensor([[x, y] for x in (-0.1, 0.0, 0.1) for y in (-1.0, -0.5, 0.5, 1.0)])
+        self.ways = ways if steps is None else ways * torch.stack((torch.tensor(1.0), steps.longest[1]))
 
     def to(self, device: torch.device | str) -> Planner:
         """The same planner with its constants on a device."""
@@ -134,7 +162,44 @@ class Planner:
         moved.racket = replace(
             self.racket, com=self.racket.com.to(device), inertia=self.racket.inertia.to(device)
         )
+        moved.aim, moved.judge = self.aim.to(device), self.judge.to(device)
+        moved.clearance, moved.ways = self.clearance.to(device), self.ways.to(device)
         return moved
+
+    def aims(self, target: Tensor) -> Tensor:
+        """Where the ball is aimed in each way of return, (N, C, 2), for targets (N, 2)."""
+        config = self.config
+        x = target[:, 0].clamp(config.shortest, config.deepest)
+        y = target[:, 1].clamp(-config.widest, config.widest)
+        given = torch.stack((x, y), dim=1)
+        safe = torch.stack((x.clamp(max=config.safe), 0.5 * y), dim=1)
+        count = len(config.clearances)
+        return torch.stack([given] * count + [safe] * count, dim=1)
+
+    def racket_for(
+        self,
+        pos: Tensor,
+        vel: Tensor,
+        spin: Tensor,
+        aim: Tensor,
+        clearance: Tensor,
+        drag: Tensor,
+        face: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Velocity and face normal (…, 3) of the racket that returns balls so; court frame.
+
+        Args:
+            pos, vel, spin: of the balls at the meeting point, (…, 3). aim: (…, 2). clearance, drag, face: (…, 1).
+        """
+        spare = torch.full_like(face, self.config.topspin / 60.0)
+        given = torch.cat((pos, vel, spin / 100.0, aim, clearance, 30.0 * drag, spare, face), dim=-1)
+        out = self.aim(given)
+        return out[..., :3], torch.nn.functional.normalize(out[..., 3:], dim=-1)
+
+    def chances(self, scaled: Tensor, flow: Tensor, aim: Tensor, clearance: Tensor, face: Tensor) -> Tensor:
+        """Log odds (…, WORTH_OUTPUTS), see `WORTH_INPUTS`, of (…, GOAL_SIZE), (…, 3), (…, 2), (…, 1) and (…, 1)."""
+        given = (scaled, 0.2 * flow, 0.2 * aim, clearance, face)
+        return self.judge(torch.cat(given, dim=-1))
 
     def plan(
         self,
@@ -146,6 +211,12 @@ class Planner:
         time: Tensor,
         begun: Tensor,
         bounced: Tensor | None = None,
+        busy: Tensor | None = None,
+        standing: Tensor | None = None,
+        option: Tensor | None = None,
+        drag: Tensor | None = None,
+        late: Tensor | None = None,
+        spin: Tensor | None = None,
     ) -> Plan:
         """Plan a strike.
 
@@ -158,120 +229,168 @@ class Planner:
             begun: whether a stroke is in progress and has not struck, (N,) bool.
             bounced: whether the ball has bounced on this side already and must be met before it bounces again,
                 (N,) bool; None: no ball has.
+            busy: time until a stroke could begin, (N,), s; None: at once. standing: until a step could.
+            option: way of return of the stroke in progress, (N,) int; None: the first.
+            drag: of the ball as far as it is known, (N,), 1/m; None: nominal.
+            late: how old the ball's state is, (N,), s; None: of now.
+            spin: of a ball that has not bounced, as far as it is known, (N, 3), rad/s; None: none.
         """
         config, strokes = self.config, self.strokes
         n, kinds = ball_pos.shape[0], strokes.num_strokes
         once = torch.zeros_like(begun) if bounced is None else bounced
+        busy = torch.zeros_like(time) if busy is None else busy
+        standing = busy if standing is None else standing
+        option = torch.zeros_like(stroke) if option is None else option
+        nominal = self.params.drag_per_metre
+        drag = torch.zeros_like(time) + nominal if drag is None else drag
+        params = self.params.with_drag_per_metre(drag)
         # A ball that has bounced spins forward, and that bends its path: it rolled off the ground in part.
         rolled = torch.stack((-ball_vel[:, 1], ball_vel[:, 0], torch.zeros_like(time)), dim=1)
         rolled = config.roll / float(self.params.radius) * rolled
-        spin = torch.where(once[:, None], rolled, torch.zeros_like(rolled))
-        ball = BallState(ball_pos, ball_vel, spin)
-        path = predict(ball, self.params, self.horizon, strokes.dt)
-        local = self._to_stance(path.pos, stance, move=True)
-        flow = self._to_stance(path.vel, stance, move=False)
-        ease = strokes.centre[:, :3]
-        reach = torch.tensor(config.reach, device=ball_pos.device)
-        # Distance from ease, and from the range of each family, (N, K, T).
-        away = ((local[:, None] - ease[:, None]) / reach).square().sum(-1)
-        beyond = self._beyond(local[:, None], strokes.low[:, None], strokes.high[:, None])
-        when = path.time
+        spin = torch.where(once[:, None], rolled, torch.zeros_like(rolled) if spin is None else spin)
+        path = predict(BallState(ball_pos, ball_vel, spin), params, self.horizon, 2 * strokes.dt)
+        step = 2 * strokes.dt
+        when = path.time - (torch.zeros_like(time) if late is None else late)[:, None]
         first = torch.where(once, torch.full_like(time, -1.0), path.bounce_time)
         last = torch.where(once, path.bounce_time, path.second_bounce_time)
-        soonest = torch.where(begun, torch.zeros_like(time), torch.full_like(time, config.lead))
-        window = (when > first[:, None]) & (when < last[:, None]) & (when >= soonest[:, None])
-        slip = torch.where(
-            begun[:, None], config.patience * (when - time[:, None]) ** 2, torch.zeros_like(when)
+        soonest = torch.where(begun, torch.zeros_like(time), busy + config.lead)
+        between = (path.time > first[:, None]) & (path.time < last[:, None])
+        window = between & (when >= soonest[:, None])
+        spin = torch.where(once[:, None], spin, path.spin_after)
+        aims = self.aims(target)
+        count = aims.shape[1]
+        # Every moment, family and way of return: (N, T, K, C, …).
+        shape = (n, when.shape[1], kinds, count)
+
+        def spread(value: Tensor, axis: tuple[int, ...]) -> Tensor:
+            """(…, size) with its leading axes at these of `shape`."""
+            view = [1, 1, 1, 1]
+            for place, length in zip(axis, value.shape[:-1], strict=True):
+                view[place] = length
+            return value.reshape(*view, value.shape[-1]).expand(*shape, value.shape[-1])
+
+        pos, vel = spread(path.pos, (0, 1)), spread(path.vel, (0, 1))
+        face = spread(strokes.face[:, None], (2,))
+        aim, clearance = spread(aims, (0, 3)), spread(self.clearance[:, None], (3,))
+        speed, normal = self.racket_for(
+            pos, vel, spread(spin, (0,)), aim, clearance, spread(drag[:, None], (0,)), face
         )
-        cost = away + (beyond / 0.05) ** 2 + slip[:, None]
-        cost = torch.where(window[:, None], cost, torch.full_like(cost, 1e4))
-        least, step = cost.min(dim=2)
-        # Between the path's points, where the ball passes nearest to ease, (N, K).
-        pick = step[..., None].expand(-1, -1, 3)
-        near, moving = local.gather(1, pick), flow.gather(1, pick)
-        rate = (moving / reach).square().sum(-1).clamp(min=1e-3)
-        later = (-((near - ease) * moving / reach**2).sum(-1) / rate).clamp(
-            -0.5 * strokes.dt, 0.5 * strokes.dt
-        )
-        meet_time = when[step] + later
-        pos, vel = path.pos.gather(1, pick), path.vel.gather(1, pick)
-        pos = pos + vel * later[..., None]
-        fall = torch.zeros_like(pos)
-        fall[..., 2] = 0.5 * GRAVITY * later**2
-        pos = pos - fall
-        fall[..., 2] = GRAVITY * later
-        vel = vel - fall
-        spin = torch.where(once[:, None], spin, path.spin_after)[:, None].expand_as(pos)
-        axis = self._from_stance(strokes.axis.expand(n, -1, -1), stance)
-        aim_at = torch.stack(
+        local = self._to_stance(path.pos, stance, move=True)
+        flow = self._to_stance(path.vel, stance, move=False)
+        at = self._to_stance((pos - self.params.radius * normal).flatten(1, 3), stance, move=True)
+        goal = torch.cat(
             (
-                target[:, 0].clamp(config.shortest, config.deepest),
-                target[:, 1].clamp(-config.widest, config.widest),
+                at.unflatten(1, shape[1:]),
+                self._to_stance(speed.flatten(1, 3), stance, move=False).unflatten(1, shape[1:]),
+                self._to_stance(normal.flatten(1, 3), stance, move=False).unflatten(1, shape[1:])[..., 1:],
             ),
-            dim=1,
+            dim=-1,
         )
-        toward = torch.nn.functional.normalize(aim_at[:, None] - pos[..., :2], dim=-1)
-        wanted = config.topspin * torch.stack(
-            (-toward[..., 1], toward[..., 0], torch.zeros_like(later)), dim=-1
+        scaled = (goal - spread(strokes.centre, (2,))) / spread(strokes.scale, (2,))
+        beyond = self._beyond(local[:, :, None], strokes.low, strokes.high)
+        # Near the target, in as far as the ball is aimed there.
+        close = torch.exp(-((aims - target[:, None]).square().sum(-1)) / 4.0)[:, None, None]
+        seen = spread(flow, (0, 1))
+        worth = self._worth(scaled, seen, aim, clearance, face, beyond[..., None], close)
+        slip = config.patience * (when - time[:, None]) ** 2
+        worth = worth - torch.where(begun[:, None], slip, torch.zeros_like(slip))[:, :, None, None]
+        which = torch.arange(kinds * count, device=ball_pos.device).reshape(kinds, count)
+        own = (which == (stroke * count + option)[:, None, None])[:, None]
+        possible = window[:, :, None, None] & (own | ~begun[:, None, None, None])
+        worth = torch.where(possible, worth, torch.full_like(worth, NOWHERE))
+        best, place = worth.flatten(1).max(dim=1)
+        index, kind, way_out = place // (kinds * count), place // count % kinds, place % count
+        # Between the path's points, on the parabola through three of them.
+        row = worth.flatten(2).gather(
+            2, (place % (kinds * count))[:, None, None].expand(-1, when.shape[1], 1)
+        )[..., 0]
+        around = [row.gather(1, (index + k).clamp(0, when.shape[1] - 1)[:, None])[:, 0] for k in (-1, 0, 1)]
+        bend = (2 * around[1] - around[0] - around[2]).clamp(min=1e-5)
+        later = (0.5 * step * (around[2] - around[0]) / bend).clamp(-0.5 * step, 0.5 * step)
+        inside = (around[0] > 0.5 * NOWHERE) & (around[2] > 0.5 * NOWHERE)
+        later = torch.where(inside, later, torch.zeros_like(later))
+        pick = index[:, None, None].expand(-1, 1, 3)
+        pos, vel = path.pos.gather(1, pick)[:, 0], path.vel.gather(1, pick)[:, 0]
+        fall = torch.zeros_like(pos)
+        fall[:, 2] = GRAVITY
+        pos = pos + vel * later[:, None] - 0.5 * fall * later[:, None] ** 2
+        vel = vel - fall * later[:, None]
+        chosen = torch.where(begun, stroke, kind)
+        way_out = torch.where(begun, option, way_out)
+        aim = aims.gather(1, way_out[:, None, None].expand(-1, 1, 2))[:, 0]
+        speed, normal = self.racket_for(
+            pos,
+            vel,
+            spin,
+            aim,
+            self.clearance[way_out][:, None],
+            drag[:, None],
+            strokes.face[chosen][:, None],
         )
-        leaves = aim(
-            pos, aim_at[:, None].expand_as(pos[..., :2]), self.params, wanted, config.clearance, 16.0,
-            iterations=2, leg_steps=(2, 1),
-        )  # fmt: skip
-        strike = solve_racket(
-            pos, vel, spin, leaves.vel, self.racket, self.params, wanted, axis, strokes.face.expand(n, -1)
-        )
-        which = torch.arange(kinds, device=ball_pos.device).expand(n, -1)
-        scaled = strokes.scaled(
-            which,
-            self._to_stance(strike.pos, stance, move=True),
-            self._to_stance(strike.vel, stance, move=False),
-            self._to_stance(strike.normal, stance, move=False),
-        )
-        strain = strokes.distance(which, scaled)
-        worth = least + strain**2
-        chosen = torch.where(begun, stroke, worth.argmin(dim=1))
-        row = chosen[:, None]
-        single = row[..., None].expand(-1, 1, 3)
-        passes = beyond.gather(2, step[..., None])[..., 0]
         goal = StrikeGoal(
-            pos=strike.pos.gather(1, single)[:, 0],
-            vel=strike.vel.gather(1, single)[:, 0],
-            normal=strike.normal.gather(1, single)[:, 0],
-            time=meet_time.gather(1, row)[:, 0],
+            pos - self.params.radius * normal, speed, normal, when.gather(1, index[:, None])[:, 0] + later
         )
-        met = BallState(*(value.gather(1, single)[:, 0] for value in (pos, vel, spin)))
-        feasible = (least < 1e3) & (passes < config.margin)
-        way = self._way(local, when, window, stance[:, 2])
-        return Plan(goal, chosen, feasible.gather(1, row)[:, 0], met, way)
+        passes = beyond.flatten(1).gather(1, (index * kinds + chosen)[:, None])[:, 0]
+        enough = torch.where(begun, 0.5 * NOWHERE, config.least)
+        feasible = (best > enough) & (passes < config.margin)
+        way = self._way(scaled, seen, aim_rows=(aims, self.clearance), local=local, when=when, window=window,
+                        heading=stance[:, 2], busy=standing, best=best, close=close)  # fmt: skip
+        return Plan(goal, chosen, feasible, BallState(pos, vel, spin), way, way_out, aim, best)
 
-    def _way(self, local: Tensor, when: Tensor, window: Tensor, heading: Tensor) -> Tensor:
-        """The step that brings a ball into comfortable range and turns the robot to the net, (N, 3), or zero.
+    def _worth(
+        self,
+        scaled: Tensor,
+        flow: Tensor,
+        aim: Tensor,
+        clearance: Tensor,
+        face: Tensor,
+        beyond: Tensor,
+        close: Tensor,
+    ) -> Tensor:
+        """What strokes are worth, (N, T, K, C); `beyond` their families' range, m."""
+        config, strokes = self.config, self.strokes
+        chance = torch.sigmoid(self.chances(scaled, flow, aim, clearance, face))
+        strain = torch.einsum("ntkci,kij,ntkcj->ntkc", scaled, strokes.spread, scaled)
+        worth = chance[..., 0] + config.near * close * chance[..., 1] - config.fall * chance[..., 2]
+        worth = worth - config.strain_cost * (strain - config.strain**2).clamp(min=0.0)
+        return worth - (beyond / 0.05) ** 2
 
-        Args:
-            local: the ball's path in the stance frame, (N, T, 3). when: its times, (T,), s.
-            window: when a stroke could meet it, (N, T) bool. heading: of the stance, (N,), rad.
-        """
+    def _way(self, scaled, flow, aim_rows, local, when, window, heading, busy, best, close) -> Tensor:
+        """The step that makes the stroke after it worth most, (N, 3), or zero: none brings enough."""
         if self.steps is None:
             return torch.zeros_like(local[:, 0])
-        config, strokes = self.config, self.strokes
-        inset = torch.tensor([*config.comfort, 0.0], device=local.device)
-        low, high = (strokes.low + inset)[:, None], (strokes.high - inset)[:, None]
-        # What is missing to the comfortable range of each family, (N, K, T, 3).
-        off = (local[:, None] - high).clamp(min=0) - (low - local[:, None]).clamp(min=0)
-        reach = self.steps.longest[:2]
-        way = torch.maximum(torch.minimum(off[..., :2], reach), -reach)
-        rest = torch.cat((off[..., :2] - way, off[..., 2:]), dim=-1)
-        after = window & (when >= config.lead + self.steps.duration)
-        far = torch.full_like(off[..., 0], 1e4)
-        stay = torch.where(window[:, None], off.square().sum(-1), far).flatten(1).amin(dim=1)
-        cost = torch.where(after[:, None], rest.square().sum(-1) + 0.05 * way.square().sum(-1), far)
-        least, place = cost.flatten(1).min(dim=1)
-        way = way.flatten(1, 2).gather(1, place[:, None, None].expand(-1, 1, 2))[:, 0]
+        config, strokes, ways = self.config, self.strokes, self.ways
+        # A coarser look than for the stroke itself: every other moment, the higher flight to each aim.
+        aims, clearance = aim_rows
+        every = len(config.clearances)
+        aims, clearance, close = (
+            aims[:, every - 1 :: every],
+            clearance[every - 1 :: every],
+            close[..., every - 1 :: every],
+        )
+        scaled, flow = (value[:, ::2, :, every - 1 :: every] for value in (scaled, flow))
+        local, when, window = local[:, ::2], when[:, ::2], window[:, ::2]
+        after = window & (when >= (busy + config.lead + self.steps.duration + config.settle)[:, None])
+        moved = torch.zeros(len(ways), GOAL_SIZE, device=local.device)
+        moved[:, :2] = ways
+        shape = (local.shape[0], when.shape[1], strokes.num_strokes, aims.shape[1])
+        face = strokes.face[:, None, None].expand(*shape, 1)
+        aim = aims[:, None, None].expand(*shape, 2)
+        clearance = clearance[:, None].expand(*shape, 1)
+        found = best
+        way = torch.zeros_like(local[:, 0, :2])
+        for row in range(len(ways)):
+            shifted = scaled - (moved[row] / strokes.scale)[:, None]
+            place = local - torch.cat((ways[row], ways.new_zeros(1)))
+            beyond = self._beyond(place[:, :, None], strokes.low, strokes.high)
+            worth = self._worth(shifted, flow, aim, clearance, face, beyond[..., None], close)
+            worth = torch.where(after[:, :, None, None], worth, torch.full_like(worth, NOWHERE))
+            value = worth.flatten(1).amax(dim=1) - config.gain
+            better = value > found
+            found = torch.where(better, value, found)
+            way = torch.where(better[:, None], ways[row], way)
         turn = (-heading).clamp(-self.steps.longest[2], self.steps.longest[2])
-        nearer = (least < 0.6 * stay) & (stay > config.least_step**2)
-        straighter = heading.abs() > config.least_turn
-        better = (nearer | straighter) & (least < 1.0)
+        better = (way != 0).any(dim=1) | ((heading.abs() > config.least_turn) & after.any(dim=1))
         way = torch.cat((way, turn[:, None]), dim=1)
         return torch.where(better[:, None], way, torch.zeros_like(way))
 
@@ -288,10 +407,3 @@ class Planner:
         if move:
             x, y = x - stance[:, None, 0], y - stance[:, None, 1]
         return torch.stack((cos * x + sin * y, cos * y - sin * x, z), dim=-1)
-
-    @staticmethod
-    def _from_stance(value: Tensor, stance: Tensor) -> Tensor:
-        """Directions (N, K, 3) of the stance frame in the court frame."""
-        cos, sin = stance[:, None, 2].cos(), stance[:, None, 2].sin()
-        x, y, z = value.unbind(-1)
-        return torch.stack((cos * x - sin * y, sin * x + cos * y, z), dim=-1)

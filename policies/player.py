@@ -20,10 +20,13 @@ from torch import Tensor
 from humanoid.balance import balance_gain
 from humanoid.joints import KD, KP, LOWER, NUM_JOINTS, READY_JOINT_POS, UPPER
 from humanoid.racket import ARM_JOINTS
+from policies.ball_filter import MEMORY as FILTER_MEMORY
+from policies.ball_filter import BallFilter, FilterConfig
 from policies.chain import foot_chain, racket_chain
+from policies.goal_pool import GoalPool
 from policies.planner import Planner, PlannerConfig
 from policies.steps import load_steps
-from policies.strokes import COLUMNS, StrokeSet, features
+from policies.strokes import COLUMNS, GOAL_SIZE, StrokeSet, features
 from sim.return_task import TERMS
 from sim.stringbed import rotation_matrix
 
@@ -44,9 +47,12 @@ MEMORY: dict[str, int] = {
     "walked": 1,
     "bounced": 1,
     "ball_vz": 1,
+    "option": 1,
+    **FILTER_MEMORY,
     "goal_pos": 3,
     "goal_vel": 3,
     "goal_normal": 3,
+    "asked": GOAL_SIZE,
     "offset": NUM_JOINTS,
     "ref_pos": NUM_JOINTS,
     "action": NUM_JOINTS,
@@ -63,6 +69,7 @@ class PlayerConfig:
         strokes: names of the planted strokes it plays; none: all that ship.
         action_scale_legs, action_scale_arms: target correction of a network output of 1, rad.
         early: a stroke may begin so long before the way back from the last one is over, s.
+        rest: a step begins no sooner than so long after the way back from a stroke would be over, s.
         join: time in which what went before a stroke fades out, s.
         hurry: the wind-up of a stroke that is late, and the way back from one, run up to so many times as fast.
         quiet: time before the strike in which the network's output is not used, s.
@@ -70,21 +77,23 @@ class PlayerConfig:
         feedback: share of the balance regulator's correction that is used, 0–1.
         steps: whether it takes steps between strokes.
         stance_rate: how fast the stance follows the feet if they slip, 1/s.
-        planner: see `PlannerConfig`.
+        planner: see `PlannerConfig`. filter: see `FilterConfig`.
     """
 
     strokes: tuple[str, ...] = ()
     action_scale_legs: float = 0.15
     action_scale_arms: float = 0.1
-    early: float = 0.16
-    join: float = 0.5
-    hurry: float = 1.35
+    early: float = 0.12
+    rest: float = 0.1
+    join: float = 0.4
+    hurry: float = 1.2
     quiet: float = 0.45
     swing: float = 0.36
     feedback: float = 0.65
     steps: bool = True
     stance_rate: float = 2.0
     planner: PlannerConfig = field(default_factory=PlannerConfig)
+    filter: FilterConfig = field(default_factory=FilterConfig)
 
 
 @dataclass
@@ -129,6 +138,7 @@ class Player:
         self.dt = control_dt
         self.steps = load_steps(dt=control_dt) if config.steps else None
         self.planner = Planner(strokes, config.planner, steps=self.steps)
+        self.filter = BallFilter(self.planner.params, control_dt, config.filter)
         self.racket = racket_chain()
         self.feet = (foot_chain("left"), foot_chain("right"))
         self.arm = self.racket.index
@@ -192,7 +202,9 @@ class Player:
         end_s = self.strokes.end.float() * self.dt
 
         begun = m["begun"][:, 0] > 0.5
-        time = (m["time"][:, 0] - self.dt).clamp(min=-1.0)
+        time = torch.where(started[:, 0], m["time"][:, 0] - self.dt, -torch.ones_like(m["time"][:, 0])).clamp(
+            min=-1.0
+        )
         phase = torch.where(started[:, 0], m["phase"][:, 0] + m["rate"][:, 0] * self.dt, end_s[stroke])
         phase = torch.minimum(phase, end_s[stroke])
         since = m["since"][:, 0] + self.dt
@@ -204,6 +216,14 @@ class Player:
         # Time left for the way back before the next stroke must begin.
         spare = torch.full_like(time, 10.0)
         goal = {name: m[f"goal_{name}"] for name in ("pos", "vel", "normal")}
+        late, spin = torch.zeros_like(time), torch.zeros_like(terms["ball_vel"])
+        if replan:
+            ball = (terms["ball_pos"], terms["ball_vel"], terms["ball_valid"] > 0.5, m["bounced"] > 0.5)
+            pos, vel, spin, late = self.filter.update(*ball, m)
+            terms = {**terms, "ball_pos": pos, "ball_vel": vel}
+            # Another ball: nothing is known of its bounce yet.
+            known = (m["seen"] > 1.5 * self.dt).float()
+            m["bounced"], m["ball_vz"] = known * m["bounced"], known * m["ball_vz"]
         # A ball has bounced on this side when it turns from falling to rising there.
         near = terms["ball_pos"][:, :1] < 0.0
         seen_ball = terms["ball_valid"] > 0.5
@@ -211,7 +231,12 @@ class Player:
         bounced = seen_ball & near & ((m["bounced"] > 0.5) | turned)
         m["bounced"] = bounced.float()
         m["ball_vz"] = torch.where(seen_ball, terms["ball_vel"][:, 2:], torch.zeros_like(m["ball_vz"]))
+        option = m["option"][:, 0].round().to(torch.int64)
         if replan:
+            back = (end_s[stroke] - config.early - phase).clamp(min=0.0) / config.hurry
+            # A step wants a robot that stands; a stroke may follow the last one sooner.
+            standing = (config.rest + (end_s - strike_s)[stroke] + time).clamp(min=0.0)
+            standing = torch.where(stepping, self._left(m), standing)
             plan = self.planner.plan(
                 terms["ball_pos"],
                 terms["ball_vel"],
@@ -221,6 +246,12 @@ class Player:
                 time,
                 begun,
                 bounced[:, 0],
+                torch.where(stepping, self._left(m), back),
+                standing,
+                option,
+                m["drag"][:, 0],
+                late,
+                spin,
             )
             seen = terms["ball_valid"][:, 0] > 0.5
             usable = plan.feasible & seen
@@ -228,7 +259,7 @@ class Player:
             spare = torch.where(usable & ~begun, plan.goal.time - strike_s[plan.stroke], spare)
             # A step is taken first where one is in time and brings the ball into better reach.
             away = torch.linalg.vector_norm(plan.way, dim=1) > 0.0
-            stepping_out = seen & free & away
+            stepping_out = seen & free & away & (standing <= 0.5 * self.dt)
             begin = begin & ~stepping_out
             # From now on the stance is where the step leads to.
             stance = torch.where(stepping_out[:, None], self.led(stance, plan.way), stance)
@@ -239,6 +270,7 @@ class Player:
             follow = usable & begun & (time > self.planner.config.freeze)
             update = begin | follow
             stroke = torch.where(begin, plan.stroke, stroke)
+            option = torch.where(begin, plan.option, option)
             time = torch.where(update, plan.goal.time, time)
             for name, value in (("pos", plan.goal.pos), ("vel", plan.goal.vel), ("normal", plan.goal.normal)):
                 goal[name] = torch.where(update[:, None], value, goal[name])
@@ -257,6 +289,7 @@ class Player:
             started=torch.ones_like(m["started"]),
             stance=stance,
             stroke=stroke[:, None].float(),
+            option=option[:, None].float(),
             phase=phase[:, None],
             rate=rate[:, None],
             begun=begun[:, None].float(),
@@ -266,10 +299,31 @@ class Player:
             goal_vel=goal["vel"],
             goal_normal=goal["normal"],
         )
-        own = self._clip(m, 0.0)["joint_pos"]
-        m["offset"] = torch.where(begin[:, None], m["ref_pos"] - own, m["offset"])
-        m["ref_pos"] = self.reference(m).joint_pos
+        m["asked"] = self.ask(m)
+        clip = self._clip(m, 0.0)
+        m["offset"] = torch.where(begin[:, None], m["ref_pos"] - clip["joint_pos"], m["offset"])
+        m["ref_pos"] = self.reference(m, clip=clip).joint_pos
         return self.pack(m)
+
+    def begin(self, m: dict[str, Tensor], ids: Tensor, goals: GoalPool) -> None:
+        """Let robots `ids` begin the strokes of `goals`, one each, as seen from their stance; changes `m` in place."""
+        stance = m["stance"][ids]
+        at = torch.cat((stance[:, :2], torch.zeros_like(stance[:, :1])), dim=1)
+        m["goal_pos"][ids] = at + turned(goals.pos, stance[:, 2])
+        m["goal_vel"][ids] = turned(goals.vel, stance[:, 2])
+        m["goal_normal"][ids] = turned(goals.normal, stance[:, 2])
+        m["stroke"][ids] = goals.stroke.float()[:, None]
+        m["time"][ids] = goals.time[:, None]
+        m["begun"][ids] = 1.0
+        m["phase"][ids] = 0.0
+        m["rate"][ids] = 1.0
+        m["asked"][ids] = self.ask({key: value[ids] for key, value in m.items()})
+        self.join(m, ids)
+
+    def join(self, m: dict[str, Tensor], ids: Tensor) -> None:
+        """Let what robots `ids` did before fade out from now on; changes `m` in place."""
+        m["since"][ids] = 0.0
+        m["offset"][ids] = (m["ref_pos"] - self._clip(m, 0.0)["joint_pos"])[ids]
 
     @staticmethod
     def led(stance: Tensor, way: Tensor) -> Tensor:
@@ -278,6 +332,12 @@ class Player:
         x, y, turn = way.unbind(1)
         return stance + torch.stack((cos * x - sin * y, sin * x + cos * y, turn), dim=1)
 
+    def _left(self, m: dict[str, Tensor]) -> Tensor:
+        """Time until a step that is under way is over, (N,), s."""
+        if self.steps is None:
+            return torch.zeros_like(m["walked"][:, 0])
+        return (self.steps.duration + self.planner.config.settle - m["walked"][:, 0]).clamp(min=0.0)
+
     def _walk(self, m: dict[str, Tensor]) -> dict[str, Tensor]:
         """Move the clock of a step on."""
         if self.steps is None:
@@ -285,9 +345,10 @@ class Player:
         m = dict(m)
         on = m["stepping"] > 0.5
         m["walked"] = torch.where(on, m["walked"] + self.dt, m["walked"])
-        over = on & (m["walked"] > self.steps.duration - 0.5 * self.dt)
+        rest = self.planner.config.settle
+        over = on & (m["walked"] > self.steps.duration + rest - 0.5 * self.dt)
         m["stepping"] = torch.where(over, torch.zeros_like(m["stepping"]), m["stepping"])
-        m["landed"] = over.float()
+        m["landed"] = (on & (m["walked"] > self.steps.duration - 0.5 * self.dt)).float()
         return m
 
     def _stance(self, terms: dict[str, Tensor], m: dict[str, Tensor], started: Tensor) -> Tensor:
@@ -307,10 +368,9 @@ class Player:
         moved = torch.cat((now[:, :2] - m["stance"][:, :2], _wrapped(now[:, 2:] - m["stance"][:, 2:])), dim=1)
         if self.steps is not None:
             # Feet that step tell nothing; where they landed they stand.
-            follow = torch.where(
-                m["landed"] > 0.5, torch.ones_like(m["landed"]), torch.full_like(m["landed"], follow)
-            )
+            follow = torch.full_like(m["landed"], follow)
             follow = torch.where(m["stepping"] > 0.5, torch.zeros_like(follow), follow)
+            follow = torch.where(m["landed"] > 0.5, torch.ones_like(follow), follow)
         return torch.where(started, m["stance"] + follow * moved, now)
 
     # Reference
@@ -326,10 +386,7 @@ class Player:
         row = stroke * s.weights.shape[1] + low.to(torch.int64)
         table = s.weights.flatten(0, 1)
         weights = torch.lerp(table[row], table[row + 1], u)
-        goal = [self._to_stance(m, name) for name in ("pos", "vel", "normal")]
-        scaled = s.scaled(stroke, *goal)
-        scaled = s.within(stroke, scaled, self.planner.config.strain)
-        values = (features(scaled).unsqueeze(1) @ weights)[:, 0]
+        values = (features(m["asked"]).unsqueeze(1) @ weights)[:, 0]
         out = dict(zip(COLUMNS, values.split(list(COLUMNS.values()), dim=1), strict=True))
         moving = (frame < end - 1e-2).float()[:, None] * m["rate"]
         for name in ("root_lin_vel", "heading_rate", "joint_vel"):
@@ -342,10 +399,20 @@ class Player:
             out = {name: value + going * step[name] for name, value in out.items()}
         return out
 
-    def reference(self, m: dict[str, Tensor], ahead: float = 0.0) -> Reference:
-        """The stroke for the goal, `ahead` s after the present phase, in the stance frame."""
+    def ask(self, m: dict[str, Tensor]) -> Tensor:
+        """What the stroke's family is asked for so that it delivers the goal, (N, GOAL_SIZE)."""
+        stroke = m["stroke"][:, 0].round().to(torch.int64)
+        goal = [self.to_stance(m, name) for name in ("pos", "vel", "normal")]
+        scaled = self.strokes.scaled(stroke, *goal)
+        scaled = self.strokes.within(stroke, scaled, self.planner.config.strain)
+        return self.strokes.asked(stroke, scaled, self.racket)
+
+    def reference(
+        self, m: dict[str, Tensor], ahead: float = 0.0, clip: dict[str, Tensor] | None = None
+    ) -> Reference:
+        """The stroke for the goal, `ahead` s after the present phase, in the stance frame; `clip`: the stroke alone."""
         config = self.config
-        clip = self._clip(m, ahead)
+        clip = self._clip(m, ahead) if clip is None else clip
         # Join: what the last reference was off the stroke at its beginning fades out.
         x = ((m["since"] + ahead) / config.join).clamp(0.0, 1.0)
         joint_pos = clip["joint_pos"] + (1 - x) ** 2 * (1 + 2 * x) * m["offset"]
@@ -364,7 +431,8 @@ class Player:
             torque=clip["torque"],
         )
 
-    def _to_stance(self, m: dict[str, Tensor], name: str) -> Tensor:
+    def to_stance(self, m: dict[str, Tensor], name: str) -> Tensor:
+        """The goal's \"pos\", \"vel\" or \"normal\" in the stance frame, (N, 3)."""
         value = m[f"goal_{name}"]
         cos, sin = m["stance"][:, 2].cos(), m["stance"][:, 2].sin()
         x, y, z = value.unbind(1)
@@ -381,13 +449,13 @@ class Player:
         turn = torch.stack((cos, sin, zero, -sin, cos, zero, zero, zero, one), dim=-1).unflatten(-1, (3, 3))
         origin = torch.cat((m["stance"][:, :2], torch.zeros_like(m["started"])), dim=1)
 
-        def turned(vector: Tensor) -> Tensor:
+        def seen(vector: Tensor) -> Tensor:
             return (turn @ vector.unsqueeze(-1))[..., 0]
 
         return State(
-            root_pos=turned(terms["root_pos"] - origin),
+            root_pos=seen(terms["root_pos"] - origin),
             root_rot=turn @ rotation_matrix(terms["root_quat"]),
-            root_lin_vel=turned(terms["root_lin_vel"]),
+            root_lin_vel=seen(terms["root_lin_vel"]),
             root_ang_vel=terms["base_ang_vel"],
             joint_pos=terms["joint_pos"],
             joint_vel=terms["joint_vel"],
@@ -407,17 +475,17 @@ class Player:
         )
         return q, v
 
-    def observe(self, terms: dict[str, Tensor], memory: Tensor) -> Tensor:
-        """Observation of the network, (N, observation_size), all entries of order one."""
+    def observe(self, terms: dict[str, Tensor], memory: Tensor, ref: Reference | None = None) -> Tensor:
+        """Observation of the network, (N, observation_size), all entries of order one; `ref`: the present reference."""
         m = self.unpack(memory)
-        ref, state = self.reference(m), self.state(terms, m)
+        ref, state = ref or self.reference(m), self.state(terms, m)
         q, v = self.deviation(state, ref)
         racket = self.racket.forward(state.joint_pos[:, self.arm])
         pos = state.root_pos + (state.root_rot @ racket.pos.unsqueeze(-1))[..., 0]
         rot = state.root_rot @ racket.rot
         stroke = m["stroke"][:, 0].round().to(torch.int64)
         face = self.strokes.face[stroke][:, None]
-        goal_pos, goal_vel, goal_normal = (self._to_stance(m, name) for name in ("pos", "vel", "normal"))
+        goal_pos, goal_vel, goal_normal = (self.to_stance(m, name) for name in ("pos", "vel", "normal"))
         begun, time = m["begun"], m["time"].clamp(-1.0, 1.6)
         left = self.strokes.end[stroke].float()[:, None] * self.dt - m["phase"]
         kind = torch.nn.functional.one_hot(stroke, self.strokes.num_strokes).float()
@@ -447,10 +515,13 @@ class Player:
             dim=1,
         )
 
-    def act(self, terms: dict[str, Tensor], memory: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """Joint position targets (N, 29), rad, from the network's output (N, 29), and the next memory."""
+    def act(
+        self, terms: dict[str, Tensor], memory: Tensor, action: Tensor, ref: Reference | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Joint position targets (N, 29), rad, from the network's output (N, 29), and the next memory; `ref`: the
+        present reference, if it is known already."""
         m = self.unpack(memory)
-        ref, state = self.reference(m), self.state(terms, m)
+        ref, state = ref or self.reference(m), self.state(terms, m)
         q, v = self.deviation(state, ref)
         feedback = torch.cat((q, v), dim=1) @ self.gain.T
         # The stroke is exact as it is: the network leaves the swing alone and works before and after it.
@@ -468,6 +539,13 @@ class Player:
         )
         m["action"] = action
         return targets, self.pack(m)
+
+
+def turned(vector: Tensor, heading: Tensor) -> Tensor:
+    """Vectors (N, 3) turned to the left by angles (N,), rad."""
+    cos, sin = heading.cos(), heading.sin()
+    x, y, z = vector.unbind(1)
+    return torch.stack((cos * x - sin * y, sin * x + cos * y, z), dim=1)
 
 
 def _wrapped(angle: Tensor) -> Tensor:

@@ -22,11 +22,12 @@ from torch import Tensor
 
 from humanoid.joints import EFFORT_LIMIT, KD, KP, LOWER, NUM_JOINTS, UPPER
 from humanoid.model import build_model
-from policies.goals import GoalPool
-from policies.player import MEMORY_SIZE, Player
+from policies.goal_pool import GoalPool
+from policies.player import MEMORY_SIZE, Player, Reference, turned
 from sim.ball import BallState
 from sim.court import in_singles_court, net_height
 from sim.engine import BatchEngine, CpuEngine
+from sim.observation_noise import NoiseConfig, turn
 from sim.predict import predict
 from sim.return_task import ready_state, robot_terms
 from sim.stringbed import impact
@@ -64,6 +65,19 @@ class RewardConfig:
 
 
 @dataclass(frozen=True)
+class Struck:
+    """The strikes of a control step: robots (n,), rows of their goals in the pool (n,), whether the ball met the
+    strings, cleared the net and landed in court (n,) bool, and where, court frame, (n, 2), m."""
+
+    ids: Tensor
+    rows: Tensor
+    touch: Tensor
+    clears: Tensor
+    lands: Tensor
+    landing: Tensor
+
+
+@dataclass(frozen=True)
 class StrikeTaskConfig:
     """The training task.
 
@@ -77,7 +91,7 @@ class StrikeTaskConfig:
         push: standard deviation of random changes of the pelvis's velocity, m/s. push_interval: mean time between
             them, s.
         fall_height, fall_tilt: what counts as fallen, m, rad.
-        observation_noise: standard deviation on joint angles, rad (ten times that on velocities, rad/s).
+        observation_noise: of the robot's own senses, as a share of the benchmark's under `real`.
         reward: weights.
     """
 
@@ -93,7 +107,7 @@ class StrikeTaskConfig:
     push_interval: float = 1.0
     fall_height: float = 0.42
     fall_tilt: float = 1.0
-    observation_noise: float = 0.003
+    observation_noise: float = 0.5
     reward: RewardConfig = field(default_factory=RewardConfig)
 
 
@@ -149,8 +163,9 @@ class StrikeTask(VecEnv):
             torch.as_tensor(table.copy(), device=device) for table in (KP, KD, EFFORT_LIMIT, LOWER, UPPER)
         )
         self.racket_vel = zeros(n, 3)
-        self._wanted = torch.tensor([5.2, 0.0], device=device)
         self._hit: tuple[Tensor, Tensor, Tensor] | None = None
+        self.struck: Struck | None = None
+        """What came of the strikes of the last step, if there were any."""
         self._blank = {
             "ball_pos": zeros(n, 3), "ball_vel": zeros(n, 3), "ball_valid": zeros(n, 1), "target": zeros(n, 2)
         }  # fmt: skip
@@ -158,6 +173,8 @@ class StrikeTask(VecEnv):
         length = torch.randint(0, self.max_episode_length, (n,), generator=self.generator)
         self.episode_length_buf = length.to(device)
         self._terms: dict[str, Tensor] = {}
+        self._ref: Reference | None = None
+        """Of the present memory, if it is known."""
         self._observation = self._look()
 
     # RSL-RL's contract
@@ -168,7 +185,7 @@ class StrikeTask(VecEnv):
 
     def step(self, actions: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict]:
         """One control period."""
-        targets, self.memory = self.player.act(self._terms, self.memory, actions)
+        targets, self.memory = self.player.act(self._terms, self.memory, actions, self._ref)
         engine = self.engine
         engine.ctrl.copy_(targets)
         if self._hit is not None:
@@ -223,6 +240,7 @@ class StrikeTask(VecEnv):
         self.generator.set_state(state["random"].cpu())
         hit = [value.to(self.device) for value in state["hit"]]
         self._hit = (hit[0], hit[1], hit[2]) if hit else None
+        self._ref = None
 
     _STATE = ("memory", "pause", "goal", "previous", "episode_length_buf", "racket_vel", "_observation")
 
@@ -255,10 +273,14 @@ class StrikeTask(VecEnv):
 
     def _look(self) -> Tensor:
         """Clock, new strokes, and the observation."""
-        noise = self.config.observation_noise
+        noise, real = self.config.observation_noise, NoiseConfig()
         self._terms = {**robot_terms(self.engine), **self._blank}
-        self._terms["joint_pos"] += noise * self._normal(self.num_envs, NUM_JOINTS)
-        self._terms["joint_vel"] += 10 * noise * self._normal(self.num_envs, NUM_JOINTS)
+        for name in ("joint_pos", "joint_vel", "base_ang_vel", "root_pos", "root_lin_vel"):
+            term = self._terms[name]
+            self._terms[name] = term + noise * getattr(real, name) * self._normal(*term.shape)
+        self._terms["root_quat"] = turn(
+            self._terms["root_quat"], noise * real.root_quat * self._normal(self.num_envs, 3)
+        )
         player = self.player
         self.memory = player.plan(self._terms, self.memory, replan=False)
         m = player.unpack(self.memory)
@@ -276,22 +298,13 @@ class StrikeTask(VecEnv):
             self._step_out(ids[steps], m)
             self.pause[ids] = self._uniform(*self.config.pause, len(ids))
         self.memory = player.pack(m)
-        return player.observe(self._terms, self.memory)
+        self._ref = player.reference(m)
+        return player.observe(self._terms, self.memory, self._ref)
 
     def _begin(self, ids: Tensor, m: dict[str, Tensor]) -> None:
         rows = torch.randint(0, len(self.pool), (len(ids),), generator=self.generator).to(self.device)
         self.goal[ids] = rows
-        pool, stance = self.pool, m["stance"][ids]
-        at = torch.cat((stance[:, :2], torch.zeros_like(stance[:, :1])), dim=1)
-        m["goal_pos"][ids] = at + _turned(pool.pos[rows], stance[:, 2])
-        m["goal_vel"][ids] = _turned(pool.vel[rows], stance[:, 2])
-        m["goal_normal"][ids] = _turned(pool.normal[rows], stance[:, 2])
-        m["stroke"][ids] = pool.stroke[rows].float()[:, None]
-        m["time"][ids] = pool.time[rows][:, None]
-        m["begun"][ids] = 1.0
-        m["phase"][ids] = 0.0
-        m["rate"][ids] = 1.0
-        self._join(ids, m)
+        self.player.begin(m, ids, self.pool.at(rows))
 
     def _step_out(self, ids: Tensor, m: dict[str, Tensor]) -> None:
         """Begin steps of any way; most turn back to where the robot faced at first."""
@@ -302,12 +315,7 @@ class StrikeTask(VecEnv):
         way[:, 2] = (0.5 * way[:, 2] - m["stance"][ids, 2]).clamp(-steps.longest[2], steps.longest[2])
         m["stance"][ids] = self.player.led(m["stance"][ids], way)
         m["way"][ids], m["walked"][ids], m["stepping"][ids] = way, 0.0, 1.0
-        self._join(ids, m)
-
-    def _join(self, ids: Tensor, m: dict[str, Tensor]) -> None:
-        """What came before fades out."""
-        m["since"][ids] = 0.0
-        m["offset"][ids] = (m["ref_pos"] - self.player._clip(m, 0.0)["joint_pos"])[ids]
+        self.player.join(m, ids)
 
     def _fallen(self) -> Tensor:
         qpos = self.engine.qpos
@@ -324,7 +332,7 @@ class StrikeTask(VecEnv):
         ref = player.reference(m, player.dt)
         error = (qpos[:, 7:] - ref.joint_pos) ** 2
         origin = torch.cat((m["stance"][:, :2], torch.zeros_like(m["started"])), dim=1)
-        root = ((qpos[:, :3] - origin - _turned(ref.root_pos, m["stance"][:, 2])) ** 2).sum(1)
+        root = ((qpos[:, :3] - origin - turned(ref.root_pos, m["stance"][:, 2])) ** 2).sum(1)
         tilt = 2 * (qpos[:, 4] ** 2 + qpos[:, 5] ** 2)
         pos, vel = engine.racket_pos.float(), self.racket_vel
         stroke = m["stroke"][:, 0].long()
@@ -351,6 +359,7 @@ class StrikeTask(VecEnv):
             "joint_error": error.mean(1).sqrt().mean(),
             "root_error": root.sqrt().mean(),
         }
+        self.struck = None
         now = begun & (left <= 0.5 * player.dt) & (left > -0.5 * player.dt)
         ids = now.nonzero().squeeze(1)
         if len(ids):
@@ -377,7 +386,7 @@ class StrikeTask(VecEnv):
         stance = m["stance"][ids]
         at = torch.cat((stance[:, :2], torch.zeros_like(stance[:, :1])), dim=1)
         ball_pos, ball_vel, ball_spin = (
-            _turned(value, stance[:, 2]) for value in (goal.ball_pos, goal.ball_vel, goal.ball_spin)
+            turned(value, stance[:, 2]) for value in (goal.ball_pos, goal.ball_vel, goal.ball_spin)
         )
         ball_pos = ball_pos + at
         rot = self.engine.racket_rot[ids].float()
@@ -397,7 +406,7 @@ class StrikeTask(VecEnv):
             self._hit = (ids[touch], hit.impulse[touch], (ball_pos - 0.0335 * normal)[touch])
         # It flies as if the robot stood where the goals were drawn.
         start, hit_vel, hit_spin = (
-            _turned(value, -stance[:, 2]) for value in (ball_pos - at, hit.vel, hit.spin)
+            turned(value, -stance[:, 2]) for value in (ball_pos - at, hit.vel, hit.spin)
         )
         start[:, 0] += goal.start_x
         flight = predict(BallState(start, hit_vel, hit_spin), player.planner.params, 3.0, 0.05)
@@ -412,9 +421,11 @@ class StrikeTask(VecEnv):
         first = flight.bounce_time[:, None] > (index + share[..., 0]) * 0.05
         clears = touch & crosses.any(1) & first[:, 0] & (over[:, 2] > net_height(over[:, 1]) + 0.0335)
         lands = clears & in_singles_court(flight.bounce_pos, "far", margin=0.03)
-        miss = torch.linalg.vector_norm(flight.bounce_pos[:, :2] - self._wanted, dim=1)
+        landing = flight.bounce_pos[:, :2]
+        self.struck = Struck(ids, self.goal[ids], touch, clears, lands, landing)
+        miss = torch.linalg.vector_norm(landing - goal.aim, dim=1)
         reward += w.touch * touch + w.net * clears + w.land * lands
-        reward += w.target * touch * torch.exp(-((miss / 6.0) ** 2))
+        reward += w.target * touch * torch.exp(-((miss / 3.0) ** 2))
         log = {
             "racket_error": off.median(),
             "face_error_deg": torch.rad2deg(turn.median()),
@@ -423,12 +434,6 @@ class StrikeTask(VecEnv):
             "touch": touch.float().mean(),
             "clear": clears.float().mean(),
             "in_court": lands.float().mean(),
+            "near": (touch & (miss < 2.5)).float().mean(),
         }
         return reward, log
-
-
-def _turned(vector: Tensor, heading: Tensor) -> Tensor:
-    """Vectors (N, 3) turned to the left by angles (N,), rad."""
-    cos, sin = heading.cos(), heading.sin()
-    x, y, z = vector.unbind(1)
-    return torch.stack((cos * x - sin * y, sin * x + cos * y, z), dim=1)

@@ -1,11 +1,14 @@
 """The strokes a player can play: two families, forehand and backhand, each a function of the strike goal.
 
 A family is what `policies.design` learned from hundreds of optimised strokes: every joint angle, velocity and torque
-at every moment as a quadratic polynomial of where, how fast and facing where the racket meets the ball,
+at every moment as a polynomial of where, how fast and facing where the racket meets the ball,
 
-    y(t; g) = W(t) φ(u),   u = (g - centre) / scale,   φ(u) = [1, u_i, u_i u_j],
+    y(t; g) = W(t) φ(a),   φ(u) = [1, u_i, u_i u_j, p_i p_j p_k, p_i p_j v_k],   p, v: the position's and velocity's
+    part of u,
 
-so that a goal within the family's range has its own stroke, and a goal that moves bends the stroke smoothly.
+so that a goal within the family's range has its own stroke, and a goal that moves bends the stroke smoothly. What is
+asked for, a, is such that the racket of the stroke passes the goal u = (g - centre) / scale but for the lead L φ(u),
+which simulated strokes have shown the robot to add.
 """
 
 from __future__ import annotations
@@ -25,12 +28,15 @@ from humanoid.files import atomic_write
 from humanoid.joints import JOINT_NAMES, NUM_JOINTS
 from humanoid.model import build_model
 from humanoid.motion import MotionError
+from policies.chain import Chain
 
 FAMILY_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "motions" / "stroke_family"
 KINDS = ("forehand", "backhand")
 GOAL_SIZE = 8
 """Strike goal in the stance frame: racket position (3), velocity (3), y and z of the hitting face's normal."""
-FEATURES = 1 + GOAL_SIZE + GOAL_SIZE * (GOAL_SIZE + 1) // 2
+QUADRATIC = 1 + GOAL_SIZE + GOAL_SIZE * (GOAL_SIZE + 1) // 2
+FEATURES = QUADRATIC + 10 + 6 * 3
+"""Terms of a family's polynomial: the quadratic ones, and the cubic ones of position and of position and velocity."""
 COLUMNS = {
     "root_pos": 3,
     "heading": 1,
@@ -43,7 +49,7 @@ COLUMNS = {
 """What a family gives at each moment, with sizes: pelvis and its velocity in the stance frame, m, rad, m/s, rad/s,
 joints, rad, rad/s, N·m."""
 NUM_COLUMNS = sum(COLUMNS.values())
-TABLES = ("centre", "scale", "spread", "low", "high", "axis", "strike", "end", "face")
+TABLES = ("lead", "centre", "scale", "spread", "low", "high", "axis", "strike", "end", "face")
 """What a family file holds beside its weights, see `StrokeSet`."""
 
 
@@ -61,6 +67,7 @@ class StrokeSet:
         names: of the families.
         dt: time between frames, s.
         weights: (K, T, FEATURES, NUM_COLUMNS).
+        lead: what the robot's racket adds to the stroke's at the strike, in scaled units, (K, FEATURES, GOAL_SIZE).
         centre, scale: of the goals, (K, GOAL_SIZE).
         spread: inverse covariance of the scaled goals that the family was learned from, (K, GOAL_SIZE, GOAL_SIZE).
         low, high: range of their positions, (K, 3), m.
@@ -73,6 +80,7 @@ class StrokeSet:
     names: tuple[str, ...]
     dt: float
     weights: Tensor
+    lead: Tensor
     centre: Tensor
     scale: Tensor
     spread: Tensor
@@ -105,6 +113,59 @@ class StrokeSet:
         goal = torch.cat((pos, vel, normal[..., 1:]), dim=-1)
         return (goal - self.centre[stroke]) / self.scale[stroke]
 
+    def asked(self, stroke: Tensor, scaled: Tensor, racket: Chain, rounds: int = 6) -> Tensor:
+        """What to ask a family for so that it delivers scaled goals (N, GOAL_SIZE): the same shape.
+
+        Args:
+            stroke: families, (N,). scaled: goals. racket: kinematics of the racket.
+            rounds: what the stroke's racket misses is asked for in addition so often.
+        """
+        wanted = scaled - (features(scaled).unsqueeze(1) @ self.lead[stroke])[:, 0]
+        # Broyden's method; the best so far is kept, so that goals which no stroke of the family passes do no harm.
+        asked = best = wanted
+        off = self.passes(stroke, asked, racket) - wanted
+        least = torch.linalg.vector_norm(off, dim=1, keepdim=True)
+        inverse = torch.eye(GOAL_SIZE, device=scaled.device).expand(scaled.shape[0], -1, -1)
+        for _ in range(rounds):
+            step = -(inverse @ off.unsqueeze(-1))[..., 0]
+            step = step * (1.5 / torch.linalg.vector_norm(step, dim=1, keepdim=True).clamp(min=1e-6)).clamp(
+                max=1.0
+            )
+            asked = asked + step
+            now = self.passes(stroke, asked, racket) - wanted
+            change = (inverse @ (now - off).unsqueeze(-1))[..., 0]
+            along = (step * change).sum(1, keepdim=True)
+            # A change against the step says nothing of use.
+            along = torch.where(along.abs() < 0.2 * (step * step).sum(1, keepdim=True), torch.inf, along)
+            row = (step.unsqueeze(1) @ inverse)[:, 0]
+            inverse = inverse + ((step - change) / along).unsqueeze(-1) * row.unsqueeze(1)
+            off = now
+            size = torch.linalg.vector_norm(off, dim=1, keepdim=True)
+            better = (size < least) & (self.distance(stroke, asked)[:, None] < FARTHEST)
+            best = torch.where(better, asked, best)
+            least = torch.where(better, size, least)
+        # No stroke is trusted that far from those the family was learned from.
+        far = self.distance(stroke, best)[:, None].clamp(min=1e-6)
+        return best * (FARTHEST / far).clamp(max=1.0)
+
+    def passes(self, stroke: Tensor, asked: Tensor, racket: Chain) -> Tensor:
+        """What the racket of strokes that are asked for (N, GOAL_SIZE) passes at the strike, in the same units."""
+        row = torch.arange(self.num_strokes, device=asked.device)
+        weights = self.weights[row, self.strike][stroke]
+        values = (features(asked).unsqueeze(1) @ weights)[:, 0]
+        at = dict(zip(COLUMNS, values.split(list(COLUMNS.values()), dim=1), strict=True))
+        # Its velocity by differences over two milliseconds.
+        span = 1e-3
+        pose = racket.forward(
+            torch.cat([(at["joint_pos"] + t * at["joint_vel"])[:, racket.index] for t in (-span, 0.0, span)])
+        )
+        heading = torch.cat([at["heading"] + t * at["heading_rate"] for t in (-span, 0.0, span)])
+        root = torch.cat([at["root_pos"] + t * at["root_lin_vel"] for t in (-span, 0.0, span)])
+        pos = root + _turned(pose.pos, heading)
+        before, now, after = pos.unflatten(0, (3, -1)).unbind(0)
+        face = _turned(pose.rot[..., 2], heading).unflatten(0, (3, -1))[1]
+        return self.scaled(stroke, now, (after - before) / (2 * span), self.face[stroke][:, None] * face)
+
     def distance(self, stroke: Tensor, scaled: Tensor) -> Tensor:
         """Mahalanobis distance of scaled goals (…, GOAL_SIZE) from those the families know, (…)."""
         return (
@@ -127,11 +188,28 @@ class StrokeSet:
         return torch.cat((held * place, held * known + share[:, None] * off[..., 0]), dim=1)
 
 
+def _turned(vector: Tensor, heading: Tensor) -> Tensor:
+    """Vectors (N, 3) turned to the left by angles (N, 1), rad."""
+    cos, sin = heading.cos()[:, 0], heading.sin()[:, 0]
+    x, y, z = vector.unbind(1)
+    return torch.stack((cos * x - sin * y, sin * x + cos * y, z), dim=1)
+
+
 def features(scaled: Tensor) -> Tensor:
     """Polynomial features (…, FEATURES) of scaled goals (…, GOAL_SIZE)."""
     one = torch.ones_like(scaled[..., :1])
     rows, columns = torch.triu_indices(GOAL_SIZE, GOAL_SIZE, device=scaled.device)
-    return torch.cat((one, scaled, scaled[..., rows] * scaled[..., columns]), dim=-1)
+    pos, vel = scaled[..., :3], scaled[..., 3:6]
+    i, j = torch.triu_indices(3, 3, device=scaled.device)
+    squares = pos[..., i] * pos[..., j]
+    # Every cubic term of the position once: a square and a component not before its second.
+    cubes = [
+        squares[..., k] * pos[..., n] for k, second in enumerate((0, 1, 2, 1, 2, 2)) for n in range(second, 3)
+    ]
+    mixed = (squares.unsqueeze(-1) * vel.unsqueeze(-2)).flatten(-2)
+    return torch.cat(
+        (one, scaled, scaled[..., rows] * scaled[..., columns], torch.stack(cubes, dim=-1), mixed), dim=-1
+    )
 
 
 def stroke_names(folder: Path = FAMILY_FOLDER) -> tuple[str, ...]:

@@ -22,11 +22,15 @@ from humanoid.model import build_model
 from humanoid.motion import MotionError
 from policies.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from policies.config import ConfigError, PpoConfig, TrainConfig, plain, typed
+from policies.goal_pool import GoalPool, join
 from policies.goals import GoalError, draw_goals
 from policies.player import Player
 from policies.strike_task import StrikeTask
 from policies.strokes import load_strokes
 from sim.engine import BatchEngine, make_engine
+
+MIXED = ("feed", "rally")
+"""Launch levels of the goals of `level=mixed`."""
 
 
 class _Stop(Exception):
@@ -64,7 +68,7 @@ class Trainer:
         # Half the cores for learning: threads that wait for one another on a busy core cost more than they bring.
         torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // 2))
         self.player = Player(load_strokes(config.player.strokes), config.player, config.task.control_dt)
-        pool = draw_goals(self.player, config.level, config.goals, torch.Generator().manual_seed(config.seed))
+        pool = _goals(self.player, config)
         self.env = StrikeTask(self.player, pool, config.task, config.seed, engine=engine)
         self.runner = _Runner(
             self.env, runner_config(config.ppo), str(self.folder), device=str(engine.device)
@@ -250,7 +254,7 @@ class Trainer:
         path = self.folder / "curve.csv"
         columns = (
             "reward", "fall_per_100", "racket_error", "face_error_deg", "speed_error", "racket_speed",
-            "touch", "clear", "in_court", "joint_error", "root_error", "speed",
+            "touch", "clear", "in_court", "near", "joint_error", "root_error", "speed",
         )  # fmt: skip
         new = not path.exists()
         with path.open("a") as file:
@@ -263,6 +267,12 @@ class Trainer:
 def _line(error: BaseException) -> str:
     """An error's last line, which is where torch names the parameter, not too long."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:160]
+
+
+def _goals(player: Player, config: TrainConfig) -> GoalPool:
+    generator = torch.Generator().manual_seed(config.seed)
+    levels = MIXED if config.level == "mixed" else (config.level,)
+    return join(*(draw_goals(player, level, config.goals // len(levels), generator) for level in levels))
 
 
 def _engine(config: TrainConfig) -> BatchEngine:

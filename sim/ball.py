@@ -149,6 +149,11 @@ class BallParams:
         area = math.pi * self.radius**2
         return replace(self, drag_coefficient=2 * self.mass * k / (self.air_density * area))
 
+    @property
+    def drag_per_metre(self) -> Tensor | float:
+        """k in the drag deceleration k |v| v, 1/m."""
+        return self.drag_coefficient * self.air_density * math.pi * self.radius**2 / (2 * self.mass)
+
     def inertia(self) -> Tensor | float:
         """Moment of inertia about a diameter, kg m²."""
         return self.inertia_factor * self.mass * self.radius**2
@@ -184,6 +189,9 @@ def aero(params: BallParams, like: Tensor) -> Aero:
     """Flight coefficients of `params` on the device and with the dtype of `like`."""
 
     def tensor(value: Tensor | float) -> Tensor:
+        if isinstance(value, Tensor):
+            # An exporter takes what `as_tensor` gives for a constant.
+            return value.to(device=like.device, dtype=like.dtype)
         return torch.as_tensor(value, device=like.device, dtype=like.dtype)
 
     radius = tensor(params.radius)

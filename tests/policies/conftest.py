@@ -99,7 +99,7 @@ def pool(strokes, goals_of):
     """The centre of each family as a goal, with a ball that comes at 10 m/s."""
     import torch
 
-    from policies.goals import GoalPool
+    from policies.goal_pool import GoalPool
 
     stroke, pos, vel, normal = goals_of(0.0)
     return GoalPool(
@@ -111,6 +111,8 @@ def pool(strokes, goals_of):
         ball_pos=pos + 0.0335 * normal,
         ball_vel=torch.tensor([[-10.0, 0.0, -2.0]]).repeat(2, 1),
         ball_spin=torch.zeros(2, 3),
+        aim=torch.tensor([[6.0, 0.0]]).repeat(2, 1),
+        clearance=torch.full((2,), 2.0),
         start_x=-11.9,
         met=1.0,
     )

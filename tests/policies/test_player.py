@@ -77,6 +77,7 @@ def swinging(player: Player, goals, phase: float | torch.Tensor = 0.0, late: flo
         phase=torch.zeros(n, 1) + phase, time=strike_s - phase - late, since=torch.full((n, 1), 9.0),
         goal_pos=pos.clone(), goal_vel=vel.clone(), goal_normal=normal.clone(),
     )  # fmt: skip
+    m["asked"] = player.ask(m)
     m["ref_pos"] = player.reference(m).joint_pos
     return m
 
@@ -114,7 +115,7 @@ def test_a_memory_of_zeros_starts_at_rest_where_the_robot_stands(player, heading
 
 @pytest.mark.parametrize("stroke", [0, 1])
 def test_a_ball_within_reach_begins_the_stroke_of_its_side_at_its_first_frame(player, stroke):
-    m = player.unpack(player.plan(served(player, stroke, 0.83), torch.zeros(1, MEMORY_SIZE)))
+    m = player.unpack(player.plan(served(player, stroke, 0.69), torch.zeros(1, MEMORY_SIZE)))
     assert m["begun"].item() == 1
     assert int(m["stroke"].item()) == stroke
     assert m["phase"].item() == 0
@@ -159,7 +160,7 @@ def run_clock(player: Player, m: dict, steps: int) -> list[dict]:
     return out
 
 
-@pytest.mark.parametrize("late", [-0.06, 0.0, 0.06, 0.1])
+@pytest.mark.parametrize("late", [-0.06, 0.0, 0.03, 0.05])
 def test_a_stroke_that_is_late_makes_up_for_it_before_the_swing(player, goals_of, late):
     config = player.config
     m = swinging(player, goals_of(0.0), late=late)
@@ -199,16 +200,16 @@ def test_the_way_back_hurries_when_the_next_ball_is_near(player, goals_of, strok
     pressed = player.unpack(player.plan(served(player, stroke, strike_s + 0.2), player.pack(m)))
     at_ease = player.unpack(player.plan(standing(1), player.pack(m)))
     assert pressed["begun"].item() == at_ease["begun"].item() == 0
-    assert 1.05 < pressed["rate"].item() <= config.hurry
+    assert 1.05 < pressed["rate"].item() <= config.hurry + 1e-6
     assert at_ease["rate"].item() == 1.0
 
 
-@pytest.mark.parametrize(("left", "begins"), [(0.0, True), (0.14, True), (0.3, False)])
+@pytest.mark.parametrize(("left", "begins"), [(0.0, True), (0.1, True), (0.3, False)])
 def test_a_stroke_may_begin_a_little_before_the_last_one_is_over(player, goals_of, left, begins):
     m = swinging(player, goals_of(0.0), float(player.strokes.end[0]) * player.dt - left - player.dt)
     m = {name: value[:1] for name, value in m.items()}
     m.update(begun=torch.zeros(1, 1), time=torch.full((1, 1), -0.5), stance=START[None].clone())
-    after = player.unpack(player.plan(served(player, 1, 0.83), player.pack(m)))
+    after = player.unpack(player.plan(served(player, 1, 0.69), player.pack(m)))
     assert (after["begun"].item() == 1) == begins
     assert (int(after["stroke"].item()) == 1) == begins
 
@@ -219,23 +220,24 @@ def test_a_stroke_that_cuts_into_the_last_ones_end_starts_without_a_jump(player,
     m = swinging(player, goals_of(0.0), float(player.strokes.end[0]) * player.dt - early - player.dt)
     m = {name: value[1 - stroke : 2 - stroke] for name, value in m.items()}
     m.update(begun=torch.zeros(1, 1), time=torch.full((1, 1), -0.5), stance=START[None].clone())
-    memory = player.plan(served(player, stroke, 0.83), player.pack(m))
+    memory = player.plan(served(player, stroke, 0.69), player.pack(m))
     after = player.unpack(memory)
     assert after["begun"].item() == 1
-    assert (m["ref_pos"] - READY).abs().max() > 0.1, "the way back is not over"
+    assert (m["ref_pos"] - READY).abs().max() > 0.07, "the way back is not over"
     assert (after["ref_pos"] - m["ref_pos"]).abs().max() < 0.01
     # ... and goes on without one, and what was before is forgotten.
     fastest, before = torch.as_tensor(VELOCITY_LIMIT.copy()).float(), after["ref_pos"]
     for now in run_clock(player, after, 30):
         assert ((now["ref_pos"] - before).abs() < 0.8 * fastest * player.dt).all()
         before = now["ref_pos"]
-    assert torch.allclose(now["ref_pos"], player._clip(now, 0.0)["joint_pos"], atol=1e-5)
+    alone = player._clip(now, 0.0)["joint_pos"].minimum(player.upper).maximum(player.lower)
+    assert torch.allclose(now["ref_pos"], alone, atol=1e-5)
 
 
 def test_at_the_strike_the_reference_does_not_jump(player, goals_of):
     """By a robot that is where it should be, in a stroke that began early and so with an offset."""
-    m = swinging(player, goals_of(1.0, 3), 0.74)
-    m.update(offset=torch.full((6, NUM_JOINTS), 0.3), since=torch.full((6, 1), 0.74))
+    m = swinging(player, goals_of(1.0, 3), 0.6)
+    m.update(offset=torch.full((6, NUM_JOINTS), 0.3), since=torch.full((6, 1), 0.3))
     m["ref_pos"] = player.reference(m).joint_pos
     memory, fastest = player.pack(m), torch.as_tensor(VELOCITY_LIMIT.copy()).float()
     for _ in range(12):
@@ -261,7 +263,7 @@ def test_the_stance_follows_the_feet_whichever_way_they_face(player, turn):
 
 @pytest.mark.parametrize("valid", [0.0, 1.0])
 def test_only_a_ball_that_is_seen_begins_a_stroke(player, valid):
-    terms = served(player, 0, 0.83)
+    terms = served(player, 0, 0.69)
     terms["ball_valid"] = torch.full((1, 1), valid)
     assert player.unpack(player.plan(terms, torch.zeros(1, MEMORY_SIZE)))["begun"].item() == valid
 
@@ -280,11 +282,14 @@ def test_a_ball_that_vanishes_leaves_the_plan_as_it_was(player, goals_of):
 def test_the_goal_follows_the_ball_until_the_last_moments(player, goals_of, left, freeze, moves):
     config = replace(player.config, planner=replace(player.config.planner, freeze=freeze))
     other = Player(player.strokes, config)
-    terms, path = on_its_way(other, 0, 0.84)
-    now = round((0.84 - left) / other.dt)
+    terms, path = on_its_way(other, 0, 0.7)
+    now = round((0.7 - left) / other.dt)
     terms["ball_pos"], terms["ball_vel"] = path.pos[:, now], path.vel[:, now]
-    m = {name: value[:1] for name, value in swinging(other, goals_of(0.0), 0.84 - left - other.dt).items()}
+    m = {name: value[:1] for name, value in swinging(other, goals_of(0.0), 0.7 - left - other.dt).items()}
     m.update(stance=START[None].clone(), goal_pos=torch.full((1, 3), 9.0))
+    # The same ball as a moment ago.
+    m["seen"] = torch.ones(1, 1)
+    m["ball_before"] = torch.cat((path.pos[:, now - 1], path.vel[:, now - 1]), dim=1)
     m["bounced"] = (path.bounce_time < now * other.dt).float()[:, None]
     after = other.unpack(other.plan(terms, other.pack(m)))
     assert bool((after["goal_pos"] != 9.0).all()) == moves
@@ -302,7 +307,7 @@ def test_a_bounce_is_remembered_until_the_ball_is_gone(player):
     ]:  # fmt: skip
         terms = standing(1)
         terms["ball_pos"], terms["ball_vel"] = (
-            torch.tensor([[x, 0.0, 0.5]]),
+            torch.tensor([[x, 0.0, 0.2]]),
             torch.tensor([[-6.0, 0.0, rise]]),
         )
         terms["ball_valid"] = torch.full((1, 1), float(valid))
@@ -317,7 +322,7 @@ def test_a_bounce_is_remembered_until_the_ball_is_gone(player):
 def test_at_the_strike_the_reference_passes_near_the_goal(player, goals_of):
     """Position, velocity and face; near, because a stroke leads what lags behind it."""
     stroke, pos, vel, normal = goals_of(1.5, 5)
-    m = swinging(player, (stroke, pos, vel, normal), 0.84)
+    m = swinging(player, (stroke, pos, vel, normal), 0.7)
     here, face = racket(player, player.reference(m))
     before, after = (racket(player, player.reference(m, ahead))[0] for ahead in (-player.dt, player.dt))
     assert (here - pos).norm(dim=1).max() < 0.1
@@ -328,9 +333,9 @@ def test_at_the_strike_the_reference_passes_near_the_goal(player, goals_of):
 def test_another_goal_moves_the_racket_with_it(player, goals_of):
     """A goal 4 cm elsewhere is struck by a racket that is elsewhere in that direction."""
     stroke, pos, vel, normal = goals_of(0.0)
-    here, _ = racket(player, player.reference(swinging(player, (stroke, pos, vel, normal), 0.84)))
+    here, _ = racket(player, player.reference(swinging(player, (stroke, pos, vel, normal), 0.7)))
     for step in 0.04 * torch.eye(3):
-        other, _ = racket(player, player.reference(swinging(player, (stroke, pos + step, vel, normal), 0.84)))
+        other, _ = racket(player, player.reference(swinging(player, (stroke, pos + step, vel, normal), 0.7)))
         assert (((other - here) @ step) / (step @ step) > 0.25).all()
         assert (other - here - step).norm(dim=1).max() < 0.03
 
@@ -533,7 +538,7 @@ def test_a_player_of_one_side_plays_only_that(strokes):
 
     backhand = Player(load_strokes(("backhand",)), replace(PlayerConfig(), strokes=("backhand",)))
     right, left = (
-        backhand.unpack(backhand.plan(served(Player(strokes), side, 0.83), torch.zeros(1, MEMORY_SIZE)))
+        backhand.unpack(backhand.plan(served(Player(strokes), side, 0.69), torch.zeros(1, MEMORY_SIZE)))
         for side in (0, 1)
     )
     assert right["begun"].item() == 0

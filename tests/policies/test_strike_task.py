@@ -13,7 +13,13 @@ from policies.strokes import load_strokes
 from sim.engine import CpuEngine
 
 QUIET = StrikeTaskConfig(
-    num_envs=4, pause=(0.0, 0.0), joint_noise=0.0, velocity_noise=0.0, push=0.0, observation_noise=0.0
+    num_envs=4,
+    pause=(0.0, 0.0),
+    step_share=0.0,
+    joint_noise=0.0,
+    velocity_noise=0.0,
+    push=0.0,
+    observation_noise=0.0,
 )
 
 

@@ -32,6 +32,7 @@ def family(frames: int = 6, seed: int = 0) -> dict[str, np.ndarray]:
     root = rng.standard_normal((GOAL_SIZE, GOAL_SIZE))
     return {
         "weights": rng.standard_normal((frames, FEATURES, NUM_COLUMNS)).astype(np.float32),
+        "lead": np.zeros((FEATURES, GOAL_SIZE), dtype=np.float32),
         "centre": rng.standard_normal(GOAL_SIZE),
         "scale": rng.uniform(0.1, 2.0, GOAL_SIZE),
         "spread": root @ root.T + np.eye(GOAL_SIZE),
@@ -62,12 +63,14 @@ def columns(strokes, kind: int, scaled: torch.Tensor) -> dict[str, torch.Tensor]
 # Polynomials
 
 
-def test_features_are_one_the_goal_and_all_its_products():
+def test_features_are_one_the_goal_its_products_and_those_of_places_and_velocities():
     u = torch.randn(5, GOAL_SIZE)
     products = [u[:, i] * u[:, j] for i in range(GOAL_SIZE) for j in range(i, GOAL_SIZE)]
-    expected = torch.cat((torch.ones(5, 1), u, torch.stack(products, dim=1)), dim=1)
+    places = [u[:, i] * u[:, j] * u[:, k] for i in range(3) for j in range(i, 3) for k in range(j, 3)]
+    mixed = [u[:, i] * u[:, j] * u[:, k] for i in range(3) for j in range(i, 3) for k in range(3, 6)]
+    expected = torch.cat((torch.ones(5, 1), u, torch.stack(products + places + mixed, dim=1)), dim=1)
     assert expected.shape[1] == FEATURES
-    assert torch.equal(features(u), expected)
+    torch.testing.assert_close(features(u), expected)
 
 
 def test_a_goal_is_scaled_and_its_distance_is_mahalanobis(folder):
@@ -147,7 +150,7 @@ def test_a_family_of_another_rate_is_refused(folder):
     [
         ({"joint_names": np.array(JOINT_NAMES[::-1])}, "joints or columns are not this robot's"),
         ({"columns": np.array(["torque", "root_pos"])}, "joints or columns are not this robot's"),
-        ({"weights": np.zeros((6, FEATURES, 3))}, r"table of shape \(6, 45, 3\) is damaged"),
+        ({"weights": np.zeros((6, FEATURES, 3))}, r"table of shape \(6, 73, 3\) is damaged"),
         ({"weights": np.full((6, FEATURES, NUM_COLUMNS), np.nan)}, "is damaged"),
         ({"weights": None}, "cannot be read.*weights.*rebuild it"),
         ({"centre": None}, "cannot be read.*centre.*rebuild it"),
