@@ -26,7 +26,7 @@ from policies.chain import foot_chain, racket_chain
 from policies.goal_pool import GoalPool
 from policies.planner import Planner, PlannerConfig
 from policies.steps import load_steps
-from policies.strokes import COLUMNS, GOAL_SIZE, StrokeSet, features
+from policies.strokes import COLUMNS, GOAL_SIZE, StrokeSet, features, turned
 from sim.return_task import TERMS
 from sim.stringbed import rotation_matrix
 
@@ -539,13 +539,6 @@ class Player:
         )
         m["action"] = action
         return targets, self.pack(m)
-
-
-def turned(vector: Tensor, heading: Tensor) -> Tensor:
-    """Vectors (N, 3) turned to the left by angles (N,), rad."""
-    cos, sin = heading.cos(), heading.sin()
-    x, y, z = vector.unbind(1)
-    return torch.stack((cos * x - sin * y, sin * x + cos * y, z), dim=1)
 
 
 def _wrapped(angle: Tensor) -> Tensor:

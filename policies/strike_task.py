@@ -23,7 +23,8 @@ from torch import Tensor
 from humanoid.joints import EFFORT_LIMIT, KD, KP, LOWER, NUM_JOINTS, UPPER
 from humanoid.model import build_model
 from policies.goal_pool import GoalPool
-from policies.player import MEMORY_SIZE, Player, Reference, turned
+from policies.player import MEMORY_SIZE, Player, Reference
+from policies.strokes import turned
 from sim.ball import BallState
 from sim.court import in_singles_court, net_height
 from sim.engine import BatchEngine, CpuEngine

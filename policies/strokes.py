@@ -159,11 +159,11 @@ class StrokeSet:
         pose = racket.forward(
             torch.cat([(at["joint_pos"] + t * at["joint_vel"])[:, racket.index] for t in (-span, 0.0, span)])
         )
-        heading = torch.cat([at["heading"] + t * at["heading_rate"] for t in (-span, 0.0, span)])
+        heading = torch.cat([at["heading"] + t * at["heading_rate"] for t in (-span, 0.0, span)])[:, 0]
         root = torch.cat([at["root_pos"] + t * at["root_lin_vel"] for t in (-span, 0.0, span)])
-        pos = root + _turned(pose.pos, heading)
+        pos = root + turned(pose.pos, heading)
         before, now, after = pos.unflatten(0, (3, -1)).unbind(0)
-        face = _turned(pose.rot[..., 2], heading).unflatten(0, (3, -1))[1]
+        face = turned(pose.rot[..., 2], heading).unflatten(0, (3, -1))[1]
         return self.scaled(stroke, now, (after - before) / (2 * span), self.face[stroke][:, None] * face)
 
     def distance(self, stroke: Tensor, scaled: Tensor) -> Tensor:
@@ -188,9 +188,9 @@ class StrokeSet:
         return torch.cat((held * place, held * known + share[:, None] * off[..., 0]), dim=1)
 
 
-def _turned(vector: Tensor, heading: Tensor) -> Tensor:
-    """Vectors (N, 3) turned to the left by angles (N, 1), rad."""
-    cos, sin = heading.cos()[:, 0], heading.sin()[:, 0]
+def turned(vector: Tensor, heading: Tensor) -> Tensor:
+    """Vectors (N, 3) turned to the left by angles (N,), rad."""
+    cos, sin = heading.cos(), heading.sin()
     x, y, z = vector.unbind(1)
     return torch.stack((cos * x - sin * y, sin * x + cos * y, z), dim=1)
 
