@@ -48,12 +48,12 @@ class StepTiming:
         lift: highest point of a moving sole, m.
     """
 
-    shift: float = 0.08
-    lead: float = 0.20
+    shift: float = 0.10
+    lead: float = 0.16
     pass_on: float = 0.08
-    trail: float = 0.20
-    settle: float = 0.14
-    lift: float = 0.05
+    trail: float = 0.16
+    settle: float = 0.10
+    lift: float = 0.04
 
     @property
     def duration(self) -> float:

@@ -35,8 +35,7 @@ class PlayerModule(nn.Module):
     def forward(self, observation: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
         terms = split_terms(observation)
-        memory = self.player.plan(terms, memory)
-        ref = self.player.reference(self.player.unpack(memory))
+        memory, ref = self.player.advance(terms, memory)
         seen = self.player.observe(terms, memory, ref)
         action = self.network(seen) if self.network is not None else 0.0 * seen[:, :29]
         return self.player.act(terms, memory, action, ref)

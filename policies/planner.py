@@ -17,7 +17,7 @@ from torch import Tensor
 from humanoid.racket import RACKET
 from policies.perceptron import load
 from policies.steps import StepSet
-from policies.strokes import GOAL_SIZE, StrokeSet
+from policies.strokes import GOAL_SIZE, StrokeSet, turned
 from sim.ball import GRAVITY, BallParams, BallState
 from sim.predict import predict
 from sim.stringbed import Racket
@@ -61,9 +61,11 @@ class PlannerConfig:
         near, fall: what landing near the target and falling are worth beside a ball in the court.
         strain: largest distance of a goal from those a family was learned from (Mahalanobis); a goal beyond is
             drawn in: the ball is met all the same, and flies where it will. strain_cost: of its square beyond.
-        settle: a stroke begins no sooner than so long after a step, s.
+        settle: a stroke begins no sooner than so long after a step, s; below zero the two overlap.
         least: a stroke that is worth no more than this is not played, and the ball let go.
         gain, least_turn: worth that a step must bring, and turn from the net, rad, that is worth a step.
+        stride: longest way of a step ahead or back, and aside, m.
+        home: where the robot starts from, x, y, court frame, m. home_cost: what standing off it costs, 1/m².
     """
 
     horizon: float = 1.3
@@ -86,6 +88,9 @@ class PlannerConfig:
     least: float = -0.6
     gain: float = 0.8
     least_turn: float = 0.2
+    stride: tuple[float, float] = (0.1, 0.24)
+    home: tuple[float, float] = (-11.9, 0.0)
+    home_cost: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -151,8 +156,8 @@ class Planner:
         self.judge = load("worth", (WORTH_INPUTS, WORTH_OUTPUTS))
         self.clearance = torch.tensor(config.clearances).repeat(2)
         """Of the ways of return: with the given target, then with the safe one."""
-        ways = torch.tensor([[x, y] for x in (-0.1, 0.0, 0.1) for y in (-1.0, -0.5, 0.5, 1.0)])
-        self.ways = ways if steps is None else ways * torch.stack((torch.tensor(1.0), steps.longest[1]))
+        ways = torch.tensor([[x, y] for x in (-1.0, 0.0, 1.0) for y in (-1.0, -0.5, 0.0, 0.5, 1.0) if x or y])
+        self.ways = ways * torch.tensor(config.stride)
 
     def to(self, device: torch.device | str) -> Planner:
         """The same planner with its constants on a device."""
@@ -334,7 +339,7 @@ class Planner:
         enough = torch.where(begun, 0.5 * NOWHERE, config.least)
         feasible = (best > enough) & (passes < config.margin)
         way = self._way(scaled, seen, aim_rows=(aims, self.clearance), local=local, when=when, window=window,
-                        heading=stance[:, 2], busy=standing, best=best, close=close)  # fmt: skip
+                        stance=stance, busy=standing, best=best, close=close)  # fmt: skip
         return Plan(goal, chosen, feasible, BallState(pos, vel, spin), way, way_out, aim, best)
 
     def _worth(
@@ -355,7 +360,7 @@ class Planner:
         worth = worth - config.strain_cost * (strain - config.strain**2).clamp(min=0.0)
         return worth - (beyond / 0.05) ** 2
 
-    def _way(self, scaled, flow, aim_rows, local, when, window, heading, busy, best, close) -> Tensor:
+    def _way(self, scaled, flow, aim_rows, local, when, window, stance, busy, best, close) -> Tensor:
         """The step that makes the stroke after it worth most, (N, 3), or zero: none brings enough."""
         if self.steps is None:
             return torch.zeros_like(local[:, 0])
@@ -377,7 +382,8 @@ class Planner:
         face = strokes.face[:, None, None].expand(*shape, 1)
         aim = aims[:, None, None].expand(*shape, 2)
         clearance = clearance[:, None].expand(*shape, 1)
-        found = best
+        heading = stance[:, 2]
+        found = best - self._off_home(stance[:, :2])
         way = torch.zeros_like(local[:, 0, :2])
         for row in range(len(ways)):
             shifted = scaled - (moved[row] / strokes.scale)[:, None]
@@ -385,7 +391,9 @@ class Planner:
             beyond = self._beyond(place[:, :, None], strokes.low, strokes.high)
             worth = self._worth(shifted, flow, aim, clearance, face, beyond[..., None], close)
             worth = torch.where(after[:, :, None, None], worth, torch.full_like(worth, NOWHERE))
+            there = turned(torch.cat((self.ways[row], ways.new_zeros(1))).expand(len(heading), 3), heading)
             value = worth.flatten(1).amax(dim=1) - config.gain
+            value = value - self._off_home(stance[:, :2] + there[:, :2])
             better = value > found
             found = torch.where(better, value, found)
             way = torch.where(better[:, None], ways[row], way)
@@ -393,6 +401,11 @@ class Planner:
         better = (way != 0).any(dim=1) | ((heading.abs() > config.least_turn) & after.any(dim=1))
         way = torch.cat((way, turn[:, None]), dim=1)
         return torch.where(better[:, None], way, torch.zeros_like(way))
+
+    def _off_home(self, place: Tensor) -> Tensor:
+        """What standing at places (N, 2) costs, (N,)."""
+        off = place - place.new_tensor(self.config.home)
+        return (off.square() * place.new_tensor(self.config.home_cost)).sum(1)
 
     @staticmethod
     def _beyond(pos: Tensor, low: Tensor, high: Tensor) -> Tensor:

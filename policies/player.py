@@ -59,6 +59,8 @@ MEMORY: dict[str, int] = {
 }
 """The player's memory by name and size. All zeros: not started."""
 MEMORY_SIZE = sum(MEMORY.values())
+STEP_SIZE = 4 + 6
+"""What the network sees of a step: whether there is one, its way, and its clock as bumps 0.12 s apart."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,12 @@ class PlayerConfig:
         strokes: names of the planted strokes it plays; none: all that ship.
         action_scale_legs, action_scale_arms: target correction of a network output of 1, rad.
         early: a stroke may begin so long before the way back from the last one is over, s.
-        rest: a step begins no sooner than so long after the way back from a stroke would be over, s.
+        rest: a step begins no sooner than so long after the way back from a stroke would be over, s; below zero it
+            goes together with the end of the way back.
         join: time in which what went before a stroke fades out, s.
         hurry: the wind-up of a stroke that is late, and the way back from one, run up to so many times as fast.
-        quiet: time before the strike in which the network's output is not used, s.
+        quiet: time before the strike from which on only a share of the network's output is used, s.
+        quiet_legs, quiet_arms: that share, 0–1.
         swing: what comes before the strike and keeps its own time, s.
         feedback: share of the balance regulator's correction that is used, 0–1.
         steps: whether it takes steps between strokes.
@@ -88,6 +92,8 @@ class PlayerConfig:
     join: float = 0.4
     hurry: float = 1.2
     quiet: float = 0.45
+    quiet_legs: float = 0.0
+    quiet_arms: float = 0.0
     swing: float = 0.36
     feedback: float = 0.65
     steps: bool = True
@@ -149,12 +155,15 @@ class Player:
         scale = torch.full((NUM_JOINTS,), config.action_scale_arms)
         scale[:12] = config.action_scale_legs
         self.action_scale = scale
+        loud = torch.full((NUM_JOINTS,), config.quiet_arms)
+        loud[:12] = config.quiet_legs
+        self.loud = loud
         feet = [foot.forward(self.ready[foot.index][None]) for foot in self.feet]
         middle = 0.5 * (feet[0].pos + feet[1].pos)[0]
         self._feet_ahead = float(middle[0])
         """Middle of the soles ahead of the pelvis in the ready pose, m."""
         self.observation_size = (
-            6 + 6 + 2 * NUM_JOINTS + 2 * ARM + 3 * 5 + 6 + NUM_JOINTS + strokes.num_strokes
+            6 + 6 + 2 * NUM_JOINTS + 2 * ARM + 3 * 5 + 6 + NUM_JOINTS + strokes.num_strokes + STEP_SIZE
         )
 
     def to(self, device: torch.device | str) -> Player:
@@ -181,6 +190,12 @@ class Player:
     # Planning
 
     def plan(self, terms: dict[str, Tensor], memory: Tensor, replan: bool = True) -> Tensor:
+        """`advance` without the reference."""
+        return self.advance(terms, memory, replan)[0]
+
+    def advance(
+        self, terms: dict[str, Tensor], memory: Tensor, replan: bool = True
+    ) -> tuple[Tensor, Reference]:
         """Move the clock on and plan the strike.
 
         Args:
@@ -189,7 +204,7 @@ class Player:
             replan: look at the ball; otherwise the last plan stands (training skips steps to save time).
 
         Returns:
-            Memory with this step's stance, stroke, phase and goal.
+            Memory with this step's stance, stroke, phase and goal, and the reference that belongs to it.
         """
         config, m = self.config, self.unpack(memory)
         started = m["started"] > 0.5
@@ -212,7 +227,9 @@ class Player:
         struck = begun & (time < -0.5 * self.dt)
         begun = begun & ~struck
         begin = torch.zeros_like(begun)
-        free = ~begun & ~stepping & (phase >= end_s[stroke] - config.early - 0.5 * self.dt)
+        back = phase >= end_s[stroke] - config.early - 0.5 * self.dt
+        free = ~begun & back & (self._left(m) <= 0.5 * self.dt)
+        may_step = ~begun & ~stepping
         # Time left for the way back before the next stroke must begin.
         spare = torch.full_like(time, 10.0)
         goal = {name: m[f"goal_{name}"] for name in ("pos", "vel", "normal")}
@@ -236,7 +253,7 @@ class Player:
             back = (end_s[stroke] - config.early - phase).clamp(min=0.0) / config.hurry
             # A step wants a robot that stands; a stroke may follow the last one sooner.
             standing = (config.rest + (end_s - strike_s)[stroke] + time).clamp(min=0.0)
-            standing = torch.where(stepping, self._left(m), standing)
+            standing = torch.where(stepping, self._left(m, 0.0), standing)
             plan = self.planner.plan(
                 terms["ball_pos"],
                 terms["ball_vel"],
@@ -246,7 +263,7 @@ class Player:
                 time,
                 begun,
                 bounced[:, 0],
-                torch.where(stepping, self._left(m), back),
+                torch.maximum(self._left(m), back),
                 standing,
                 option,
                 m["drag"][:, 0],
@@ -259,14 +276,13 @@ class Player:
             spare = torch.where(usable & ~begun, plan.goal.time - strike_s[plan.stroke], spare)
             # A step is taken first where one is in time and brings the ball into better reach.
             away = torch.linalg.vector_norm(plan.way, dim=1) > 0.0
-            stepping_out = seen & free & away & (standing <= 0.5 * self.dt)
+            stepping_out = seen & may_step & away & (standing <= 0.5 * self.dt)
             begin = begin & ~stepping_out
             # From now on the stance is where the step leads to.
             stance = torch.where(stepping_out[:, None], self.led(stance, plan.way), stance)
             m["way"] = torch.where(stepping_out[:, None], plan.way, m["way"])
             m["walked"] = torch.where(stepping_out[:, None], torch.zeros_like(m["walked"]), m["walked"])
             m["stepping"] = torch.where(stepping_out[:, None], torch.ones_like(m["stepping"]), m["stepping"])
-            phase = torch.where(stepping_out, end_s[stroke], phase)
             follow = usable & begun & (time > self.planner.config.freeze)
             update = begin | follow
             stroke = torch.where(begin, plan.stroke, stroke)
@@ -274,10 +290,9 @@ class Player:
             time = torch.where(update, plan.goal.time, time)
             for name, value in (("pos", plan.goal.pos), ("vel", plan.goal.vel), ("normal", plan.goal.normal)):
                 goal[name] = torch.where(update[:, None], value, goal[name])
-            since = torch.where(begin | stepping_out, torch.zeros_like(since), since)
+            since = torch.where(begin, torch.zeros_like(since), since)
             begun = begun | begin
-            begin = begin | stepping_out
-        phase = torch.where(begin & begun, torch.zeros_like(phase), phase)
+        phase = torch.where(begin, torch.zeros_like(phase), phase)
         # The clock runs so that the stroke strikes on time, and is over when the next one must begin.
         # What is late is made up for before the swing; the swing itself has its own time.
         swing = torch.where(strike_s[stroke] - phase > config.swing + self.dt, config.swing, 0.0)
@@ -299,11 +314,17 @@ class Player:
             goal_vel=goal["vel"],
             goal_normal=goal["normal"],
         )
-        m["asked"] = self.ask(m)
+        # What has been struck is done with, wherever the feet go from there.
+        if replan:
+            m["asked"] = torch.where(m["begun"] > 0.5, self.ask(m), m["asked"])
+        else:
+            ids = begun.nonzero().squeeze(1)
+            m["asked"] = m["asked"].index_copy(0, ids, self.ask({key: value[ids] for key, value in m.items()}))
         clip = self._clip(m, 0.0)
         m["offset"] = torch.where(begin[:, None], m["ref_pos"] - clip["joint_pos"], m["offset"])
-        m["ref_pos"] = self.reference(m, clip=clip).joint_pos
-        return self.pack(m)
+        ref = self.reference(m, clip=clip)
+        m["ref_pos"] = ref.joint_pos
+        return self.pack(m), ref
 
     def begin(self, m: dict[str, Tensor], ids: Tensor, goals: GoalPool) -> None:
         """Let robots `ids` begin the strokes of `goals`, one each, as seen from their stance; changes `m` in place."""
@@ -323,7 +344,8 @@ class Player:
     def join(self, m: dict[str, Tensor], ids: Tensor) -> None:
         """Let what robots `ids` did before fade out from now on; changes `m` in place."""
         m["since"][ids] = 0.0
-        m["offset"][ids] = (m["ref_pos"] - self._clip(m, 0.0)["joint_pos"])[ids]
+        own = {key: value[ids] for key, value in m.items()}
+        m["offset"][ids] = own["ref_pos"] - self._clip(own, 0.0)["joint_pos"]
 
     @staticmethod
     def led(stance: Tensor, way: Tensor) -> Tensor:
@@ -332,11 +354,26 @@ class Player:
         x, y, turn = way.unbind(1)
         return stance + torch.stack((cos * x - sin * y, sin * x + cos * y, turn), dim=1)
 
-    def _left(self, m: dict[str, Tensor]) -> Tensor:
-        """Time until a step that is under way is over, (N,), s."""
+    def may_step(self, m: dict[str, Tensor]) -> Tensor:
+        """Whether a step may begin now, (N,) bool."""
+        stroke = m["stroke"][:, 0].round().to(torch.int64)
+        since = (self.strokes.end - self.strokes.strike)[stroke].float() * self.dt + m["time"][:, 0]
+        over = self.config.rest + since <= 0.5 * self.dt
+        return over & (m["begun"][:, 0] < 0.5) & (m["stepping"][:, 0] < 0.5)
+
+    def may_strike(self, m: dict[str, Tensor]) -> Tensor:
+        """Whether a stroke may begin now, (N,) bool."""
+        stroke = m["stroke"][:, 0].round().to(torch.int64)
+        over = self.strokes.end[stroke].float() * self.dt - self.config.early - 0.5 * self.dt
+        return (m["begun"][:, 0] < 0.5) & (m["phase"][:, 0] >= over) & (self._left(m) <= 0.5 * self.dt)
+
+    def _left(self, m: dict[str, Tensor], settle: float | None = None) -> Tensor:
+        """Time until a stroke may begin beside the step that is under way, or `settle` after its end, (N,), s."""
         if self.steps is None:
             return torch.zeros_like(m["walked"][:, 0])
-        return (self.steps.duration + self.planner.config.settle - m["walked"][:, 0]).clamp(min=0.0)
+        settle = self.planner.config.settle if settle is None else settle
+        left = (self.steps.duration + settle - m["walked"][:, 0]).clamp(min=0.0)
+        return torch.where(m["stepping"][:, 0] > 0.5, left, torch.zeros_like(left))
 
     def _walk(self, m: dict[str, Tensor]) -> dict[str, Tensor]:
         """Move the clock of a step on."""
@@ -345,7 +382,7 @@ class Player:
         m = dict(m)
         on = m["stepping"] > 0.5
         m["walked"] = torch.where(on, m["walked"] + self.dt, m["walked"])
-        rest = self.planner.config.settle
+        rest = max(0.0, self.planner.config.settle)
         over = on & (m["walked"] > self.steps.duration + rest - 0.5 * self.dt)
         m["stepping"] = torch.where(over, torch.zeros_like(m["stepping"]), m["stepping"])
         m["landed"] = (on & (m["walked"] > self.steps.duration - 0.5 * self.dt)).float()
@@ -489,6 +526,7 @@ class Player:
         begun, time = m["begun"], m["time"].clamp(-1.0, 1.6)
         left = self.strokes.end[stroke].float()[:, None] * self.dt - m["phase"]
         kind = torch.nn.functional.one_hot(stroke, self.strokes.num_strokes).float()
+        clock = m["walked"] / 0.12 - torch.arange(STEP_SIZE - 4, device=begun.device)
         return torch.cat(
             (
                 10.0 * q[:, :6],
@@ -511,6 +549,9 @@ class Player:
                 m["since"].clamp(max=1.0),
                 m["action"],
                 kind,
+                m["stepping"],
+                m["stepping"] * 5.0 * m["way"],
+                m["stepping"] * (1.0 - clock.abs()).clamp(min=0.0),
             ),
             dim=1,
         )
@@ -524,10 +565,10 @@ class Player:
         ref, state = ref or self.reference(m), self.state(terms, m)
         q, v = self.deviation(state, ref)
         feedback = torch.cat((q, v), dim=1) @ self.gain.T
-        # The stroke is exact as it is: the network leaves the swing alone and works before and after it.
+        # The stroke is nearly exact as it is: in the swing the network has less to say than before and after it.
         time, ramp = m["time"], 0.1
-        quiet = torch.maximum((time - self.config.quiet) / ramp, -time / ramp).clamp(0.0, 1.0)
-        action = quiet * action.clamp(-3.0, 3.0)
+        loud = torch.maximum((time - self.config.quiet) / ramp, -time / ramp).clamp(0.0, 1.0)
+        action = torch.maximum(loud, self.loud) * action.clamp(-3.0, 3.0)
         # Targets are held for a control period: what they ask for belongs to its middle.
         drive = self.reference(m, 0.5 * self.dt)
         targets = (

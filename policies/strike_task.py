@@ -5,14 +5,14 @@ from launched balls; the reward asks for the racket where, when, as fast and fac
 impact with the ball that belongs to the goal is computed at the strike, so that a return counts as a return.
 Balls do not fly and plans do not change under way, which makes a step cost little more than the robot's physics.
 
-Everything lives on the engine's device, a CPU or a GPU. What is random is drawn on the CPU and copied there, so that a
-seed means the same anywhere.
+Everything lives on the engine's device, a CPU or a GPU. What is random is drawn on the CPU and copied there, but for
+normal noise, which is drawn on the device.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import cast
 
 import torch
@@ -39,7 +39,8 @@ class RewardConfig:
     """Weights, by term. A term's value is between 0 and 1 unless said otherwise.
 
     Attributes:
-        alive: every step. imitate: joints near the reference. balance: pelvis near the reference.
+        alive: every step. imitate: joints near the reference. balance: pelvis near the reference, and facing as it
+            does. landing: feet that stepped stand where they should.
         approach: racket near its line to the goal in the last 0.12 s, every step.
         reach: racket near the goal at the strike. face, speed: its normal and velocity there.
         touch: the ball meets the string bed. net: the return clears the net. land: it lands in court.
@@ -51,6 +52,7 @@ class RewardConfig:
     alive: float = 0.1
     imitate: float = 0.2
     balance: float = 0.6
+    landing: float = 2.0
     approach: float = 0.2
     reach: float = 1.5
     face: float = 1.0
@@ -150,6 +152,10 @@ class StrikeTask(VecEnv):
         self.episode_length_buf = torch.zeros(n, dtype=torch.long, device=device)
         self.cfg = {"task": "strike"}
         self.generator = torch.Generator().manual_seed(seed)
+        # What comes in thousands at every step is drawn where it is needed; on a CPU it is one source.
+        self.noise = self.generator
+        if device.type != "cpu":
+            self.noise = torch.Generator(device).manual_seed(seed)
         self.substeps = round(config.control_dt / config.timestep)
         self.ready_qpos = ready_state((0.0, 0.0))[0].to(device)
 
@@ -164,6 +170,8 @@ class StrikeTask(VecEnv):
             torch.as_tensor(table.copy(), device=device) for table in (KP, KD, EFFORT_LIMIT, LOWER, UPPER)
         )
         self.racket_vel = zeros(n, 3)
+        self.landed = zeros(n)
+        """How well feet that have just stepped stand, 0–1."""
         self._hit: tuple[Tensor, Tensor, Tensor] | None = None
         self.struck: Struck | None = None
         """What came of the strikes of the last step, if there were any."""
@@ -229,6 +237,7 @@ class StrikeTask(VecEnv):
             **{name: getattr(self, name).clone() for name in self._STATE},
             "terms": {key: value.clone() for key, value in self._terms.items()},
             "random": self.generator.get_state(),
+            "noise": self.noise.get_state(),
             "hit": [] if self._hit is None else [value.clone() for value in self._hit],
         }
 
@@ -239,11 +248,13 @@ class StrikeTask(VecEnv):
             setattr(self, name, state[name].to(self.device, copy=True))
         self._terms = {key: value.to(self.device, copy=True) for key, value in state["terms"].items()}
         self.generator.set_state(state["random"].cpu())
+        if self.noise is not self.generator and len(state["noise"]) == len(self.noise.get_state()):
+            self.noise.set_state(state["noise"].cpu())
         hit = [value.to(self.device) for value in state["hit"]]
         self._hit = (hit[0], hit[1], hit[2]) if hit else None
         self._ref = None
 
-    _STATE = ("memory", "pause", "goal", "previous", "episode_length_buf", "racket_vel", "_observation")
+    _STATE = ("memory", "pause", "goal", "previous", "episode_length_buf", "racket_vel", "landed", "_observation")
 
     # Inside
 
@@ -251,7 +262,7 @@ class StrikeTask(VecEnv):
         return low + (high - low) * torch.rand(n, generator=self.generator).to(self.device)
 
     def _normal(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self.generator).to(self.device)
+        return torch.randn(shape, generator=self.noise, device=self.device)
 
     def _reset(self, ids: Tensor) -> None:
         n, config = len(ids), self.config
@@ -283,26 +294,40 @@ class StrikeTask(VecEnv):
             self._terms["root_quat"], noise * real.root_quat * self._normal(self.num_envs, 3)
         )
         player = self.player
-        self.memory = player.plan(self._terms, self.memory, replan=False)
+        before = player.unpack(self.memory)
+        self.memory, ref = player.advance(self._terms, self.memory, replan=False)
         m = player.unpack(self.memory)
-        over = player.strokes.end.float()[m["stroke"][:, 0].long()] * player.dt - 0.5 * player.dt
-        idle = (m["begun"][:, 0] < 0.5) & (m["phase"][:, 0] >= over) & (m["stepping"][:, 0] < 0.5)
-        self.pause = torch.where(idle, self.pause - player.dt, self.pause)
-        ids = (idle & (self.pause <= 0)).nonzero().squeeze(1)
+        if player.steps is not None:
+            off = m["stance"] - before["stance"]
+            off[:, 2] = torch.atan2(off[:, 2].sin(), off[:, 2].cos())
+            close = torch.exp(-(off[:, :2] / 0.04).square().sum(1) - (off[:, 2] / 0.1).square())
+            over = m["walked"][:, 0] > player.steps.duration - 0.5 * player.dt
+            self.landed = close * (over & (before["stepping"][:, 0] > 0.5))
+        may_strike, may_step = player.may_strike(m), player.may_step(m)
+        self.pause = torch.where(may_strike | may_step, self.pause - player.dt, self.pause)
+        steps = torch.rand(self.num_envs, generator=self.generator).to(self.device) < self.config.step_share
+        due = self.pause <= 0
+        go = due & may_step & (steps | ~may_strike) & (player.steps is not None)
+        strike = (due & may_strike & ~go).nonzero().squeeze(1)
+        go = go.nonzero().squeeze(1)
         m = {key: value.clone() for key, value in m.items()}
-        if len(ids):
-            steps = torch.zeros(len(ids), dtype=torch.bool)
-            if player.steps is not None:
-                steps = torch.rand(len(ids), generator=self.generator) < self.config.step_share
-            steps = steps.to(self.device)
-            self._begin(ids[~steps], m)
-            self._step_out(ids[steps], m)
-            self.pause[ids] = self._uniform(*self.config.pause, len(ids))
+        self._begin(strike, m)
+        self._step_out(go, m)
+        for ids in (strike, go):
+            if len(ids):
+                self.pause[ids] = self._uniform(*self.config.pause, len(ids))
         self.memory = player.pack(m)
-        self._ref = player.reference(m)
+        ids = torch.cat((strike, go))
+        if len(ids):
+            changed = player.reference({key: value[ids] for key, value in m.items()})
+            for f in fields(ref):
+                getattr(ref, f.name)[ids] = getattr(changed, f.name)
+        self._ref = ref
         return player.observe(self._terms, self.memory, self._ref)
 
     def _begin(self, ids: Tensor, m: dict[str, Tensor]) -> None:
+        if len(ids) == 0:
+            return
         rows = torch.randint(0, len(self.pool), (len(ids),), generator=self.generator).to(self.device)
         self.goal[ids] = rows
         self.player.begin(m, ids, self.pool.at(rows))
@@ -312,11 +337,13 @@ class StrikeTask(VecEnv):
         steps = self.player.steps
         if steps is None or len(ids) == 0:
             return
-        way = (2 * torch.rand(len(ids), 3, generator=self.generator) - 1).to(self.device) * steps.longest
+        # A little longer than any that will be asked for.
+        longest = steps.longest.clone()
+        longest[:2] = 1.2 * longest.new_tensor(self.player.planner.config.stride)
+        way = (2 * torch.rand(len(ids), 3, generator=self.generator) - 1).to(self.device) * longest
         way[:, 2] = (0.5 * way[:, 2] - m["stance"][ids, 2]).clamp(-steps.longest[2], steps.longest[2])
         m["stance"][ids] = self.player.led(m["stance"][ids], way)
         m["way"][ids], m["walked"][ids], m["stepping"][ids] = way, 0.0, 1.0
-        self.player.join(m, ids)
 
     def _fallen(self) -> Tensor:
         qpos = self.engine.qpos
@@ -330,11 +357,16 @@ class StrikeTask(VecEnv):
         left = m["time"][:, 0] - player.dt
         begun = m["begun"][:, 0] > 0.5
         qpos = engine.qpos.float()
-        ref = player.reference(m, player.dt)
-        error = (qpos[:, 7:] - ref.joint_pos) ** 2
+        ref = self._ref or player.reference(m)
+        dt, turning = player.dt, m["stance"][:, 2]
+        error = (qpos[:, 7:] - ref.joint_pos - dt * ref.joint_vel) ** 2
         origin = torch.cat((m["stance"][:, :2], torch.zeros_like(m["started"])), dim=1)
-        root = ((qpos[:, :3] - origin - turned(ref.root_pos, m["stance"][:, 2])) ** 2).sum(1)
+        root = ((qpos[:, :3] - origin - turned(ref.root_pos + dt * ref.root_lin_vel, turning)) ** 2).sum(1)
         tilt = 2 * (qpos[:, 4] ** 2 + qpos[:, 5] ** 2)
+        w_, x_, y_, z_ = qpos[:, 3:7].unbind(1)
+        facing = torch.atan2(2 * (w_ * z_ + x_ * y_), 1 - 2 * (y_ * y_ + z_ * z_))
+        turn = facing - turning - torch.atan2(ref.root_rot[:, 1, 0], ref.root_rot[:, 0, 0])
+        turn = torch.atan2(turn.sin(), turn.cos())
         pos, vel = engine.racket_pos.float(), self.racket_vel
         stroke = m["stroke"][:, 0].long()
         normal = player.strokes.face[stroke][:, None] * engine.racket_rot[..., 2].float()
@@ -349,7 +381,8 @@ class StrikeTask(VecEnv):
         reward = (
             w.alive
             + w.imitate * torch.exp(-error.mean(1) / 0.02)
-            + w.balance * torch.exp(-root / 0.01 - tilt / 0.02)
+            + w.balance * torch.exp(-root / 0.01 - tilt / 0.02 - turn**2 / 0.02)
+            + w.landing * self.landed
             + w.approach * near * torch.exp(-((off / 0.15) ** 2))
             + w.rate * ((actions - self.previous) ** 2).mean(1)
             + w.saturation * beyond.sum(1)
@@ -359,6 +392,7 @@ class StrikeTask(VecEnv):
             "reward": reward.mean(),
             "joint_error": error.mean(1).sqrt().mean(),
             "root_error": root.sqrt().mean(),
+            "turn_error": turn.square().mean().sqrt(),
         }
         self.struck = None
         now = begun & (left <= 0.5 * player.dt) & (left > -0.5 * player.dt)

@@ -279,5 +279,7 @@ def _device(device: str | torch.device | None) -> tuple[torch.device, Any]:
     device = torch.device(device)
     if device.type == "cuda" and not (wp.is_cuda_available() and torch.cuda.is_available()):
         raise ValueError(f'device {device}: no CUDA device here that torch and Warp both reach; use "cpu"')
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
     found = wp.device_from_torch(device)
     return torch.device(wp.device_to_torch(found)), found
