@@ -59,6 +59,12 @@ class StepTiming:
     def duration(self) -> float:
         return self.shift + self.lead + self.pass_on + self.trail + self.settle
 
+    @property
+    def swing(self) -> np.ndarray:
+        """When the leading and the trailing foot leave the ground and stand again, (2, 2), s."""
+        second = self.shift + self.lead + self.pass_on
+        return np.array([[self.shift, self.shift + self.lead], [second, second + self.trail]])
+
 
 def step(
     soles: list[pin.SE3],
@@ -80,7 +86,7 @@ def step(
     """
     frames = round(timing.duration * fps) + 1
     t = np.arange(frames) / fps
-    begin = (timing.shift, timing.shift + timing.lead + timing.pass_on)
+    begin = timing.swing[:, 0]
     last = (timing.lead, timing.trail)
     poses: list[list[pin.SE3]] = [[], []]
     contact = np.ones((frames, 2), dtype=bool)

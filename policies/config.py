@@ -36,8 +36,8 @@ class PpoConfig:
     epochs: int = 5
     minibatches: int = 4
     clip: float = 0.2
-    gamma: float = 0.97
-    lam: float = 0.9
+    gamma: float = 0.98
+    lam: float = 0.95
     entropy: float = 0.0005
     learning_rate: float = 5e-4
     desired_kl: float = 0.012

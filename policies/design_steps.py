@@ -126,7 +126,7 @@ def main(folder: Path = STEP_FOLDER) -> None:
             "fit_rad": round(missed, 4),
         }
         save_steps(
-            folder / f"{side}.npz", weights, np.array([max(AHEAD), max(ASIDE), max(TURN)]), FPS,
+            folder / f"{side}.npz", weights, np.array([max(AHEAD), max(ASIDE), max(TURN)]), timing.swing, FPS,
             {"source": "policies.design_steps", "licence": "Apache-2.0", "design": figures},
         )  # fmt: skip
         print(side, figures)

@@ -64,13 +64,13 @@ class PlannerConfig:
         settle: a stroke begins no sooner than so long after a step, s; below zero the two overlap.
         least: a stroke that is worth no more than this is not played, and the ball let go.
         gain, least_turn: worth that a step must bring, and turn from the net, rad, that is worth a step.
-        stride: longest way of a step ahead or back, and aside, m.
+        stride: longest way of a step ahead or back, and aside, m. stride_cost: of a step's way squared, 1/m².
         home: where the robot starts from, x, y, court frame, m. home_cost: what standing off it costs, 1/m².
     """
 
     horizon: float = 1.3
     margin: float = 0.06
-    lead: float = 0.68
+    lead: float = 0.64
     patience: float = 1000.0
     freeze: float = 0.05
     clearances: tuple[float, ...] = (1.6, 2.6)
@@ -84,13 +84,14 @@ class PlannerConfig:
     fall: float = 1.0
     strain: float = 3.5
     strain_cost: float = 0.1
-    settle: float = 0.16
+    settle: float = 0.0
     least: float = -0.6
-    gain: float = 0.8
+    gain: float = 0.2
     least_turn: float = 0.2
-    stride: tuple[float, float] = (0.1, 0.24)
+    stride: tuple[float, float] = (0.06, 0.22)
+    stride_cost: float = 5.0
     home: tuple[float, float] = (-11.9, 0.0)
-    home_cost: tuple[float, float] = (0.0, 0.0)
+    home_cost: tuple[float, float] = (3.0, 6.0)
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,10 @@ class Planner:
         self.judge = load("worth", (WORTH_INPUTS, WORTH_OUTPUTS))
         self.clearance = torch.tensor(config.clearances).repeat(2)
         """Of the ways of return: with the given target, then with the safe one."""
-        ways = torch.tensor([[x, y] for x in (-1.0, 0.0, 1.0) for y in (-1.0, -0.5, 0.0, 0.5, 1.0) if x or y])
+        ways = torch.tensor(
+            [[0.0, y] for y in (-1.0, -0.6, -0.3, 0.3, 0.6, 1.0)]
+            + [[x, y] for x in (-1.0, 1.0) for y in (-0.5, 0.0, 0.5)]
+        )
         self.ways = ways * torch.tensor(config.stride)
 
     def to(self, device: torch.device | str) -> Planner:
@@ -393,6 +397,7 @@ class Planner:
             worth = torch.where(after[:, :, None, None], worth, torch.full_like(worth, NOWHERE))
             there = turned(torch.cat((self.ways[row], ways.new_zeros(1))).expand(len(heading), 3), heading)
             value = worth.flatten(1).amax(dim=1) - config.gain
+            value = value - config.stride_cost * self.ways[row].square().sum()
             value = value - self._off_home(stance[:, :2] + there[:, :2])
             better = value > found
             found = torch.where(better, value, found)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from humanoid.balance import balance_gain
-from humanoid.joints import KD, KP, LOWER, NUM_JOINTS, READY_JOINT_POS, UPPER
+from humanoid.joints import JOINT_NAMES, KD, KP, LOWER, NUM_JOINTS, READY_JOINT_POS, UPPER
 from humanoid.racket import ARM_JOINTS
 from policies.ball_filter import MEMORY as FILTER_MEMORY
 from policies.ball_filter import BallFilter, FilterConfig
@@ -54,7 +54,9 @@ MEMORY: dict[str, int] = {
     "goal_normal": 3,
     "asked": GOAL_SIZE,
     "offset": NUM_JOINTS,
+    "offset_vel": NUM_JOINTS,
     "ref_pos": NUM_JOINTS,
+    "ref_vel": NUM_JOINTS,
     "action": NUM_JOINTS,
 }
 """The player's memory by name and size. All zeros: not started."""
@@ -80,6 +82,7 @@ class PlayerConfig:
         swing: what comes before the strike and keeps its own time, s.
         feedback: share of the balance regulator's correction that is used, 0–1.
         steps: whether it takes steps between strokes.
+        foot_hold: share of the pelvis's turn that a foot in the air does not follow.
         stance_rate: how fast the stance follows the feet if they slip, 1/s.
         planner: see `PlannerConfig`. filter: see `FilterConfig`.
     """
@@ -87,17 +90,18 @@ class PlayerConfig:
     strokes: tuple[str, ...] = ()
     action_scale_legs: float = 0.15
     action_scale_arms: float = 0.1
-    early: float = 0.12
-    rest: float = 0.1
+    early: float = 0.2
+    rest: float = -0.1
     join: float = 0.4
     hurry: float = 1.2
     quiet: float = 0.45
-    quiet_legs: float = 0.0
-    quiet_arms: float = 0.0
+    quiet_legs: float = 0.5
+    quiet_arms: float = 0.25
     swing: float = 0.36
     feedback: float = 0.65
     steps: bool = True
-    stance_rate: float = 2.0
+    foot_hold: float = 1.0
+    stance_rate: float = 12.0
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     filter: FilterConfig = field(default_factory=FilterConfig)
 
@@ -158,6 +162,11 @@ class Player:
         loud = torch.full((NUM_JOINTS,), config.quiet_arms)
         loud[:12] = config.quiet_legs
         self.loud = loud
+        self.legs, self.hip_yaws = (torch.zeros(2, NUM_JOINTS) for _ in range(2))
+        for row, side in enumerate(("left", "right")):
+            for joint, name in enumerate(JOINT_NAMES[:12]):
+                self.legs[row, joint] = float(name.startswith(side))
+                self.hip_yaws[row, joint] = float(name == f"{side}_hip_yaw_joint")
         feet = [foot.forward(self.ready[foot.index][None]) for foot in self.feet]
         middle = 0.5 * (feet[0].pos + feet[1].pos)[0]
         self._feet_ahead = float(middle[0])
@@ -322,8 +331,9 @@ class Player:
             m["asked"] = m["asked"].index_copy(0, ids, self.ask({key: value[ids] for key, value in m.items()}))
         clip = self._clip(m, 0.0)
         m["offset"] = torch.where(begin[:, None], m["ref_pos"] - clip["joint_pos"], m["offset"])
+        m["offset_vel"] = torch.where(begin[:, None], m["ref_vel"] - clip["joint_vel"], m["offset_vel"])
         ref = self.reference(m, clip=clip)
-        m["ref_pos"] = ref.joint_pos
+        m["ref_pos"], m["ref_vel"] = ref.joint_pos, ref.joint_vel
         return self.pack(m), ref
 
     def begin(self, m: dict[str, Tensor], ids: Tensor, goals: GoalPool) -> None:
@@ -345,7 +355,9 @@ class Player:
         """Let what robots `ids` did before fade out from now on; changes `m` in place."""
         m["since"][ids] = 0.0
         own = {key: value[ids] for key, value in m.items()}
-        m["offset"][ids] = own["ref_pos"] - self._clip(own, 0.0)["joint_pos"]
+        clip = self._clip(own, 0.0)
+        m["offset"][ids] = own["ref_pos"] - clip["joint_pos"]
+        m["offset_vel"][ids] = own["ref_vel"] - clip["joint_vel"]
 
     @staticmethod
     def led(stance: Tensor, way: Tensor) -> Tensor:
@@ -452,8 +464,11 @@ class Player:
         clip = self._clip(m, ahead) if clip is None else clip
         # Join: what the last reference was off the stroke at its beginning fades out.
         x = ((m["since"] + ahead) / config.join).clamp(0.0, 1.0)
-        joint_pos = clip["joint_pos"] + (1 - x) ** 2 * (1 + 2 * x) * m["offset"]
-        joint_vel = clip["joint_vel"] - 6 * x * (1 - x) / config.join * m["offset"]
+        off, gone = m["offset"], config.join * m["offset_vel"]
+        joint_pos = clip["joint_pos"] + (1 - x) ** 2 * ((1 + 2 * x) * off + x * gone)
+        joint_vel = (
+            clip["joint_vel"] + (1 - x) * ((1 - 3 * x) * gone - 6 * x * off) / config.join
+        )
         joint_pos = torch.minimum(torch.maximum(joint_pos, self.lower), self.upper)
         cos, sin = clip["heading"].cos(), clip["heading"].sin()
         zero, one = torch.zeros_like(cos), torch.ones_like(cos)
@@ -565,6 +580,13 @@ class Player:
         ref, state = ref or self.reference(m), self.state(terms, m)
         q, v = self.deviation(state, ref)
         feedback = torch.cat((q, v), dim=1) @ self.gain.T
+        if self.steps is not None:
+            # The regulator knows standing feet. One in the air turns with the pelvis, and must not.
+            air = m["stepping"] * self.steps.in_swing(m["way"], m["walked"][:, 0])
+            feedback = feedback * (1 - air @ self.legs)
+            hold = self.config.foot_hold * q[:, 5:6] * (air @ self.hip_yaws)
+        else:
+            hold = torch.zeros_like(feedback)
         # The stroke is nearly exact as it is: in the swing the network has less to say than before and after it.
         time, ramp = m["time"], 0.1
         loud = torch.maximum((time - self.config.quiet) / ramp, -time / ramp).clamp(0.0, 1.0)
@@ -576,6 +598,7 @@ class Player:
             + (self.kd / self.kp) * drive.joint_vel
             + drive.torque / self.kp
             - self.config.feedback * feedback.clamp(-0.6, 0.6)
+            - hold
             + self.action_scale * action
         )
         m["action"] = action

@@ -41,11 +41,13 @@ class StepSet:
         dt: time between frames, s.
         weights: (2, T, FEATURES, NUM_COLUMNS), columns as `policies.strokes.COLUMNS`.
         longest: largest way forward or back, to the family's side, and turn, (3,), m, m, rad.
+        swing: when the leading and the trailing foot leave the ground and stand again, (2, 2), s.
     """
 
     dt: float
     weights: Tensor
     longest: Tensor
+    swing: Tensor
 
     @property
     def rest(self) -> Tensor:
@@ -59,7 +61,13 @@ class StepSet:
 
     def to(self, device: torch.device | str) -> StepSet:
         """The same families on a device."""
-        return replace(self, weights=self.weights.to(device), longest=self.longest.to(device))
+        tables = {name: getattr(self, name).to(device) for name in ("weights", "longest", "swing")}
+        return replace(self, **tables)
+
+    def in_swing(self, way: Tensor, time: Tensor) -> Tensor:
+        """Whether the left and the right foot are in the air, (N, 2), 0 or 1; arguments as of `at`."""
+        air = ((time[:, None] > self.swing[:, 0]) & (time[:, None] < self.swing[:, 1])).float()
+        return torch.where(way[:, 1:2] < 0, air.flip(1), air)
 
     def at(self, way: Tensor, time: Tensor) -> Tensor:
         """What a step adds to the ready pose of the stance in which it ends, (N, NUM_COLUMNS).
@@ -107,7 +115,7 @@ def load_steps(folder: Path = STEP_FOLDER, dt: float = 0.02) -> StepSet:
         MotionError: a file is missing or damaged, has another rate or other joints.
     """
     height = ready_height(build_model())
-    weights, longest = [], []
+    weights, longest, swing = [], [], []
     for side in SIDES:
         family = _read(folder / f"{side}.npz")
         if abs(family["fps"] * dt - 1) > 1e-6:
@@ -117,21 +125,27 @@ def load_steps(folder: Path = STEP_FOLDER, dt: float = 0.02) -> StepSet:
         table[:, 0, 2] += height - table[0, 0, 2]
         weights.append(table)
         longest.append(family["longest"])
+        swing.append(family["swing"])
     return StepSet(
         dt,
         torch.as_tensor(np.stack(weights), dtype=torch.float32),
         torch.as_tensor(np.min(longest, axis=0), dtype=torch.float32),
+        torch.as_tensor(swing[0], dtype=torch.float32),
     )
 
 
-def save_steps(file: Path, weights: np.ndarray, longest: np.ndarray, fps: float, provenance: dict) -> None:
-    """Write one family: weights (T, FEATURES, NUM_COLUMNS), `StepSet.longest`, frames a second, where it comes from."""
+def save_steps(
+    file: Path, weights: np.ndarray, longest: np.ndarray, swing: np.ndarray, fps: float, provenance: dict
+) -> None:
+    """Write one family: weights (T, FEATURES, NUM_COLUMNS), `StepSet.longest` and `.swing`, frames a second, where it
+    comes from."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file, "wb") as out:
         np.savez_compressed(
             out,
             weights=weights.astype(np.float32),
             longest=np.asarray(longest, dtype=np.float32),
+            swing=np.asarray(swing, dtype=np.float32),
             fps=np.array(fps),
             joint_names=np.array(JOINT_NAMES),
             columns=np.array(list(COLUMNS)),
@@ -153,6 +167,8 @@ def _read(file: Path) -> dict:
             raise MotionError(f"{file}: its table of shape {shape} is damaged; rebuild it or fetch it anew")
         if family["longest"].shape != (3,) or not (family["longest"] > 0).all():
             raise MotionError(f"{file}: longest must be three positive numbers; rebuild it or fetch it anew")
+        if family["swing"].shape != (2, 2) or not (np.diff(family["swing"].ravel()) > 0).all():
+            raise MotionError(f"{file}: swing must be four rising times; rebuild it or fetch it anew")
         family["fps"] = float(family["fps"])
     except FileNotFoundError:
         raise MotionError(

@@ -62,7 +62,7 @@ def test_one_sole_moves_after_the_other_the_leading_one_first(stepped):
 
 def test_a_moving_sole_rises_as_high_as_asked(stepped):
     heights = np.array([[sole.translation[2] for sole in pair] for pair in stepped.soles])
-    assert heights.max(axis=0) == pytest.approx([0.05, 0.05], abs=0.004)
+    assert heights.max(axis=0) == pytest.approx([StepTiming().lift] * 2, abs=0.004)
 
 
 def test_the_area_is_that_of_the_soles_that_stand(stepped):

@@ -78,7 +78,8 @@ def swinging(player: Player, goals, phase: float | torch.Tensor = 0.0, late: flo
         goal_pos=pos.clone(), goal_vel=vel.clone(), goal_normal=normal.clone(),
     )  # fmt: skip
     m["asked"] = player.ask(m)
-    m["ref_pos"] = player.reference(m).joint_pos
+    ref = player.reference(m)
+    m["ref_pos"], m["ref_vel"] = ref.joint_pos, ref.joint_vel
     return m
 
 
@@ -228,7 +229,7 @@ def test_a_stroke_that_cuts_into_the_last_ones_end_starts_without_a_jump(player,
     # ... and goes on without one, and what was before is forgotten.
     fastest, before = torch.as_tensor(VELOCITY_LIMIT.copy()).float(), after["ref_pos"]
     for now in run_clock(player, after, 30):
-        assert ((now["ref_pos"] - before).abs() < 0.8 * fastest * player.dt).all()
+        assert ((now["ref_pos"] - before).abs() < 0.9 * fastest * player.dt).all()
         before = now["ref_pos"]
     alone = player._clip(now, 0.0)["joint_pos"].minimum(player.upper).maximum(player.lower)
     assert torch.allclose(now["ref_pos"], alone, atol=1e-5)
@@ -238,7 +239,8 @@ def test_at_the_strike_the_reference_does_not_jump(player, goals_of):
     """By a robot that is where it should be, in a stroke that began early and so with an offset."""
     m = swinging(player, goals_of(1.0, 3), 0.6)
     m.update(offset=torch.full((6, NUM_JOINTS), 0.3), since=torch.full((6, 1), 0.3))
-    m["ref_pos"] = player.reference(m).joint_pos
+    ref = player.reference(m)
+    m["ref_pos"], m["ref_vel"] = ref.joint_pos, ref.joint_vel
     memory, fastest = player.pack(m), torch.as_tensor(VELOCITY_LIMIT.copy()).float()
     for _ in range(12):
         before = player.unpack(memory)["ref_pos"]
@@ -449,15 +451,18 @@ def test_the_network_moves_its_joints_by_the_action_scale(player, goals_of):
 
 
 @pytest.mark.parametrize(("time", "heard"), [(0.44, 0.0), (0.2, 0.0), (0.0, 0.0), (-0.05, 0.5), (-0.2, 1.0)])
-def test_the_network_is_not_heard_in_the_swing(player, goals_of, time, heard):
+def test_the_network_is_heard_less_in_the_swing(player, goals_of, time, heard):
+    config = player.config
+    share = torch.full((NUM_JOINTS,), max(heard, config.quiet_arms))
+    share[:12] = max(heard, config.quiet_legs)
     terms = standing(2, x=0.0)
     m = swinging(player, goals_of(0.0), 0.1)
     m["time"] = torch.full((2, 1), time)
     memory = player.pack(m)
     still, _ = player.act(terms, memory, torch.zeros(2, NUM_JOINTS))
     moved, after = player.act(terms, memory, torch.ones(2, NUM_JOINTS))
-    assert torch.allclose(moved - still, heard * player.action_scale.expand(2, -1), atol=1e-5)
-    assert torch.allclose(player.unpack(after)["action"], torch.full((2, NUM_JOINTS), heard), atol=1e-5)
+    assert torch.allclose(moved - still, (share * player.action_scale).expand(2, -1), atol=1e-5)
+    assert torch.allclose(player.unpack(after)["action"], share.expand(2, -1), atol=1e-5)
 
 
 # In simulation, without a network: feed-forward and balance feedback carry the racket to the goal

@@ -72,10 +72,10 @@ def test_an_unusable_file_is_refused_by_name(tmp_path, steps, damage):
     elif damage == "truncated":
         bad.write_bytes(bad.read_bytes()[:500])
     elif damage == "shape":
-        save_steps(bad, weights[:, :-1], np.ones(3), 50.0, {})
+        save_steps(bad, weights[:, :-1], np.ones(3), steps.swing.numpy(), 50.0, {})
     else:
         weights[3, 0, 0] = np.nan
-        save_steps(bad, weights, np.ones(3), 50.0, {})
+        save_steps(bad, weights, np.ones(3), steps.swing.numpy(), 50.0, {})
     with pytest.raises(MotionError, match=r"right\.npz"):
         load_steps(tmp_path)
 

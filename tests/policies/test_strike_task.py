@@ -81,7 +81,7 @@ def test_strokes_follow_one_another_after_the_pause(player, pool):
     assert (starts.sum(0) >= 2).all()
     for i in range(4):
         times = starts[:, i].nonzero()[:, 0] * player.dt
-        stroke_s = float(player.strokes.end.min()) * player.dt
+        stroke_s = float(player.strokes.end.min()) * player.dt - player.config.early
         assert ((times.diff() > stroke_s + 0.15) & (times.diff() < stroke_s + 0.4)).all()
 
 
