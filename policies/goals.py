@@ -71,7 +71,8 @@ def draw_goals(
             goal, ball = plan.goal, plan.ball
             rows = {
                 "stroke": plan.stroke[ids],
-                "time": goal.time[ids],
+                # Looked at every 0.04 s; a player, which looks twice as often, would have begun in time.
+                "time": torch.maximum(goal.time, strike_s[plan.stroke] - player.dt)[ids],
                 "pos": goal.pos[ids] - origin[ids],
                 "vel": goal.vel[ids],
                 "normal": goal.normal[ids],

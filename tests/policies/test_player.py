@@ -155,8 +155,9 @@ def test_a_stroke_begins_on_time_and_strikes_when_the_ball_is_there(player, stro
 def run_clock(player: Player, m: dict, steps: int) -> list[dict]:
     """Memory at each of the next control steps, without a look at the ball."""
     memory, out = player.pack(m), []
+    x = float(m["stance"][0, 0])
     for _ in range(steps):
-        memory = player.plan(standing(len(m["started"]), x=0.0), memory, replan=False)
+        memory = player.plan(standing(len(m["started"]), x=x), memory, replan=False)
         out.append(player.unpack(memory))
     return out
 
@@ -229,7 +230,7 @@ def test_a_stroke_that_cuts_into_the_last_ones_end_starts_without_a_jump(player,
     # ... and goes on without one, and what was before is forgotten.
     fastest, before = torch.as_tensor(VELOCITY_LIMIT.copy()).float(), after["ref_pos"]
     for now in run_clock(player, after, 30):
-        assert ((now["ref_pos"] - before).abs() < 0.9 * fastest * player.dt).all()
+        assert ((now["ref_pos"] - before).abs() < 0.8 * fastest * player.dt).all()
         before = now["ref_pos"]
     alone = player._clip(now, 0.0)["joint_pos"].minimum(player.upper).maximum(player.lower)
     assert torch.allclose(now["ref_pos"], alone, atol=1e-5)
