@@ -1,4 +1,9 @@
-"""``rally-train``: learn to strike."""
+"""``rally-train``: learn to strike.
+
+Several processes, each with robots of its own, learn one policy together by RSL-RL's distributed mode:
+
+    torchrun --standalone --nproc-per-node 2 -m policies.train experiment=strike_cpu
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +43,51 @@ class _Stop(Exception):
     """Ends the runner's loop at a consistent point."""
 
 
+@dataclass(frozen=True)
+class Processes:
+    """Which process of how many this is, as torchrun says in the environment.
+
+    Attributes:
+        rank: of all. local: of this machine's. world: number of all. here: of this machine's.
+    """
+
+    rank: int = 0
+    local: int = 0
+    world: int = 1
+    here: int = 1
+
+    @staticmethod
+    def of_environment() -> Processes:
+        names = (("RANK", 0), ("LOCAL_RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_WORLD_SIZE", 1))
+        return Processes(*(int(os.environ.get(name, default)) for name, default in names))
+
+    def any(self, value: bool, device: torch.device) -> bool:
+        """Whether it holds in any process; all must ask."""
+        if self.world == 1:
+            return value
+        flag = torch.tensor(float(value), device=device)
+        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+        return bool(flag > 0)
+
+
 class _Runner(OnPolicyRunner):
     """Without files of its own: our checkpoint holds all that is needed, and is written whole or not at all."""
+
+    def _configure_multi_gpu(self) -> None:
+        """RSL-RL's, and the same on CPUs."""
+        processes = Processes.of_environment()
+        if processes.world == 1 or self.device.startswith("cuda"):
+            super()._configure_multi_gpu()
+            return
+        self.gpu_world_size, self.is_distributed = processes.world, True
+        self.gpu_local_rank, self.gpu_global_rank = processes.local, processes.rank
+        self.cfg["multi_gpu"] = {
+            "global_rank": processes.rank,
+            "local_rank": processes.local,
+            "world_size": processes.world,
+        }
+        if not torch.distributed.is_initialized():
+            torch.distributed.init_process_group("gloo", rank=processes.rank, world_size=processes.world)
 
     def save(self, path: str, infos: dict | None = None) -> None:
         pass
@@ -46,6 +95,8 @@ class _Runner(OnPolicyRunner):
 
 class Trainer:
     """A training run in a folder: config.yaml, checkpoint.pt, curve.csv, TensorBoard events.
+
+    Of several processes the first one writes; the others only keep their own robots, in checkpoint_RANK.pt.
 
     Args:
         config: the run.
@@ -59,22 +110,36 @@ class Trainer:
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
         self.folder = Path(config.output) / config.name
-        self.checkpoint = self.folder / "checkpoint.pt"
+        self.processes = processes = Processes.of_environment()
+        mark = f"_{processes.rank}" if processes.rank else ""
+        self.checkpoint = self.folder / f"checkpoint{mark}.pt"
         state = load_checkpoint(self.checkpoint) if config.resume and self.checkpoint.exists() else None
         if state is not None:
             self._check_same(state.get("config"))
-        torch.manual_seed(config.seed)
+            if state.get("processes", 1) != processes.world:
+                raise ConfigError(
+                    f"{self.checkpoint}: this run was started with {state.get('processes', 1)} processes, not "
+                    f"{processes.world}; give the run another name=, or start it anew with resume=false"
+                )
+        seed = config.seed + 7919 * processes.rank
+        torch.manual_seed(seed)
         engine = _engine(config)
         # Half the cores for learning: threads that wait for one another on a busy core cost more than they bring.
-        torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // 2))
+        torch.set_num_threads(config.threads or max(1, (os.cpu_count() or 1) // (2 * processes.here)))
         self.player = Player(load_strokes(config.player.strokes), config.player, config.task.control_dt)
         pool = _goals(self.player, config)
-        self.env = StrikeTask(self.player, pool, config.task, config.seed, engine=engine)
+        self.env = StrikeTask(self.player, pool, config.task, seed, engine=engine)
         self.runner = _Runner(
             self.env, runner_config(config.ppo), str(self.folder), device=str(engine.device)
         )
         self.samples = 0
         self.wall_s = 0.0
+        iteration = -1 if state is None else state.get("iteration", -1)
+        if processes.any(iteration != self._first(iteration), engine.device):
+            raise CheckpointError(
+                f"{self.folder}: the processes' checkpoints are not of one moment; start the run anew with "
+                "resume=false"
+            )
         if state is not None:
             self._restore(state)
         else:
@@ -84,6 +149,8 @@ class Trainer:
                 last.bias.zero_()
             if config.start_from:
                 self._start_from(Path(config.start_from))
+            if processes.rank:
+                return
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_write(self.folder / "config.yaml", "w") as file:
                 yaml.safe_dump(plain(config), file, sort_keys=False)
@@ -107,12 +174,12 @@ class Trainer:
             unit_scale=True,
             initial=self.samples,
             total=config.iterations * self._batch or None,
-            disable=None,
+            disable=True if self.processes.rank else None,
         )
         write = runner.logger.log
 
         def log(**values: Any) -> None:
-            nonlocal saved
+            nonlocal saved, interrupted
             extras = list(runner.logger.ep_extras)
             with contextlib.redirect_stdout(io.StringIO()):
                 write(**values)
@@ -122,7 +189,8 @@ class Trainer:
             self.wall_s = before + now - started
             row = self._summary(extras)
             row["speed"] = self._batch / (values["collect_time"] + values["learn_time"])
-            self._append_curve(values["it"], row)
+            if not self.processes.rank:
+                self._append_curve(values["it"], row)
             bar.update(self._batch)
             bar.set_postfix(
                 {
@@ -131,10 +199,13 @@ class Trainer:
                     if k in row
                 }
             )
-            if now - saved > 60 * config.checkpoint_minutes:
+            device = self.env.engine.device
+            if self.processes.any(now - saved > 60 * config.checkpoint_minutes, device):
                 self.save()
                 saved = now
-            if interrupted or (config.minutes and now - started > 60 * config.minutes):
+            interrupted = self.processes.any(interrupted, device)
+            late = bool(config.minutes) and now - started > 60 * config.minutes
+            if self.processes.any(interrupted or late, device):
                 raise _Stop
 
         def interrupt(*_: Any) -> None:
@@ -168,7 +239,15 @@ class Trainer:
 
     @property
     def _batch(self) -> int:
-        return self.config.ppo.steps * self.config.task.num_envs
+        return self.config.ppo.steps * self.config.task.num_envs * self.processes.world
+
+    def _first(self, value: int) -> int:
+        """The first process's value."""
+        if self.processes.world == 1:
+            return value
+        shared = torch.tensor(value, device=self.env.engine.device)
+        torch.distributed.broadcast(shared, 0)
+        return int(shared)
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -180,6 +259,7 @@ class Trainer:
                 "task": self.env.state_dict(),
                 "torch_rng": torch.get_rng_state(),
                 "device_rng": torch.cuda.get_rng_state(self.env.device) if self._on_gpu else None,
+                "processes": self.processes.world,
                 "iteration": self.runner.current_learning_iteration,
                 "samples": self.samples,
                 "wall_s": self.wall_s,
@@ -200,7 +280,8 @@ class Trainer:
                 f"{self.checkpoint}: does not fit this version ({_line(error)}); "
                 "start the run anew with resume=false"
             ) from None
-        self._cut_curve(state["iteration"])
+        if not self.processes.rank:
+            self._cut_curve(state["iteration"])
 
     def _start_from(self, path: Path) -> None:
         state = load_checkpoint(path)
@@ -277,8 +358,12 @@ def _goals(player: Player, config: TrainConfig) -> GoalPool:
 
 def _engine(config: TrainConfig) -> BatchEngine:
     model = build_model(timestep=config.task.timestep)
+    processes, device, threads = Processes.of_environment(), config.device, config.threads
+    if processes.world > 1:
+        device = f"cuda:{processes.local}" if device == "cuda" else device
+        threads = threads or max(1, (os.cpu_count() or 1) // processes.here)
     try:
-        return make_engine(config.engine, config.task.num_envs, model, config.device, config.threads)
+        return make_engine(config.engine, config.task.num_envs, model, device, threads)
     except (ImportError, ValueError, RuntimeError) as error:
         raise ConfigError(f"config keys 'engine' and 'device': {_line(error)}") from None
 
@@ -323,6 +408,8 @@ def _run(values: dict[str, Any]) -> int:
     print(f"{trainer.folder}: {trainer.samples / 1e6:.2f} million steps so far", file=sys.stderr)
     try:
         trainer.run()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
     except KeyboardInterrupt:
         print(
             "rally-train: interrupted; the same command goes on from the last checkpoint",

@@ -184,6 +184,28 @@ def command(*arguments: str, **options) -> subprocess.Popen:
     )
 
 
+def test_two_processes_learn_one_policy_and_go_on_with_it(tmp_path):
+    """By torchrun and gloo; the second process's robots are others than the first one's."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "policies.train")
+        given = (*KEYS, "name=two", f"output={tmp_path}", *arguments)
+        return subprocess.run([sys.executable, *torchrun, *given], capture_output=True, text=True, timeout=300)
+
+    for iterations in (1, 2):
+        done = run(f"iterations={iterations}")
+        assert done.returncode == 0, done.stderr
+        first, second = (load_checkpoint(tmp_path / "two" / f"checkpoint{n}.pt") for n in ("", "_1"))
+        assert first["samples"] == second["samples"] == 2 * 4 * 8 * iterations
+        for name, value in first["learner"]["actor_state_dict"].items():
+            assert torch.equal(value, second["learner"]["actor_state_dict"][name]), name
+        assert not torch.equal(first["task"]["physics"], second["task"]["physics"])
+    assert len((tmp_path / "two" / "curve.csv").read_text().splitlines()) == 3
+    alone = command(*KEYS, "name=two", f"output={tmp_path}", "iterations=3")
+    assert alone.wait(timeout=300) == 2
+    assert "started with 2 processes" in alone.stderr.read()
+
+
 def test_a_killed_run_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path):
     process = command("name=run", f"output={tmp_path}", "checkpoint_minutes=0", *KEYS)
     checkpoint = tmp_path / "run" / "checkpoint.pt"
