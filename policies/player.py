@@ -328,7 +328,9 @@ class Player:
             m["asked"] = torch.where(m["begun"] > 0.5, self.ask(m), m["asked"])
         else:
             ids = begun.nonzero().squeeze(1)
-            m["asked"] = m["asked"].index_copy(0, ids, self.ask({key: value[ids] for key, value in m.items()}))
+            m["asked"] = m["asked"].index_copy(
+                0, ids, self.ask({key: value[ids] for key, value in m.items()})
+            )
         clip = self._clip(m, 0.0)
         m["offset"] = torch.where(begin[:, None], m["ref_pos"] - clip["joint_pos"], m["offset"])
         m["offset_vel"] = torch.where(begin[:, None], m["ref_vel"] - clip["joint_vel"], m["offset_vel"])
@@ -466,9 +468,7 @@ class Player:
         x = ((m["since"] + ahead) / config.join).clamp(0.0, 1.0)
         off, gone = m["offset"], config.join * m["offset_vel"]
         joint_pos = clip["joint_pos"] + (1 - x) ** 2 * ((1 + 2 * x) * off + x * gone)
-        joint_vel = (
-            clip["joint_vel"] + (1 - x) * ((1 - 3 * x) * gone - 6 * x * off) / config.join
-        )
+        joint_vel = clip["joint_vel"] + (1 - x) * ((1 - 3 * x) * gone - 6 * x * off) / config.join
         joint_pos = torch.minimum(torch.maximum(joint_pos, self.lower), self.upper)
         cos, sin = clip["heading"].cos(), clip["heading"].sin()
         zero, one = torch.zeros_like(cos), torch.ones_like(cos)

@@ -247,7 +247,16 @@ class StrikeTask(VecEnv):
         self._hit = (hit[0], hit[1], hit[2]) if hit else None
         self._ref = None
 
-    _STATE = ("memory", "pause", "goal", "previous", "episode_length_buf", "racket_vel", "landed", "_observation")
+    _STATE = (
+        "memory",
+        "pause",
+        "goal",
+        "previous",
+        "episode_length_buf",
+        "racket_vel",
+        "landed",
+        "_observation",
+    )
 
     # Inside
 

@@ -188,9 +188,18 @@ def test_two_processes_learn_one_policy_and_go_on_with_it(tmp_path):
     """By torchrun and gloo; the second process's robots are others than the first one's."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
-        torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "policies.train")
+        torchrun = (
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node=2",
+            "-m",
+            "policies.train",
+        )
         given = (*KEYS, "name=two", f"output={tmp_path}", *arguments)
-        return subprocess.run([sys.executable, *torchrun, *given], capture_output=True, text=True, timeout=300)
+        return subprocess.run(
+            [sys.executable, *torchrun, *given], capture_output=True, text=True, timeout=300
+        )
 
     for iterations in (1, 2):
         done = run(f"iterations={iterations}")
