@@ -16,7 +16,7 @@ from torch import Tensor
 
 from humanoid.racket import RACKET
 from policies.perceptron import load
-from policies.steps import StepSet
+from policies.steps import StepSet, led
 from policies.strokes import GOAL_SIZE, StrokeSet
 from sim.ball import GRAVITY, BallParams, BallState
 from sim.predict import predict
@@ -395,13 +395,10 @@ class Planner:
             beyond = self._beyond(place[:, :, None], strokes.low, strokes.high)
             worth = self._worth(shifted, flow, aim, clearance, face, beyond[..., None], close)
             worth = torch.where(after[:, :, None, None], worth, torch.full_like(worth, NOWHERE))
-            x, y = self.ways[row].unbind()
-            there = stance[:, :2] + torch.stack(
-                (heading.cos() * x - heading.sin() * y, heading.sin() * x + heading.cos() * y), dim=1
-            )
+            there = led(stance, torch.cat((ways[row], ways.new_zeros(1))).expand_as(stance))
             value = worth.flatten(1).amax(dim=1) - config.gain
-            value = value - config.stride_cost * self.ways[row].square().sum()
-            value = value - self._off_home(there)
+            value = value - config.stride_cost * ways[row].square().sum()
+            value = value - self._off_home(there[:, :2])
             better = value > found
             found = torch.where(better, value, found)
             way = torch.where(better[:, None], ways[row], way)

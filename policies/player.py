@@ -25,8 +25,8 @@ from policies.ball_filter import BallFilter, FilterConfig
 from policies.chain import foot_chain, racket_chain
 from policies.goal_pool import GoalPool
 from policies.planner import Planner, PlannerConfig
-from policies.steps import load_steps
-from policies.strokes import COLUMNS, GOAL_SIZE, StrokeSet, features, turned
+from policies.steps import led, load_steps
+from policies.strokes import COLUMNS, GOAL_SIZE, StrokeSet, features, turned, wrapped
 from sim.return_task import TERMS
 from sim.stringbed import rotation_matrix
 
@@ -288,7 +288,7 @@ class Player:
             stepping_out = seen & may_step & away & (standing <= 0.5 * self.dt)
             begin = begin & ~stepping_out
             # From now on the stance is where the step leads to.
-            stance = torch.where(stepping_out[:, None], self.led(stance, plan.way), stance)
+            stance = torch.where(stepping_out[:, None], led(stance, plan.way), stance)
             m["way"] = torch.where(stepping_out[:, None], plan.way, m["way"])
             m["walked"] = torch.where(stepping_out[:, None], torch.zeros_like(m["walked"]), m["walked"])
             m["stepping"] = torch.where(stepping_out[:, None], torch.ones_like(m["stepping"]), m["stepping"])
@@ -361,13 +361,6 @@ class Player:
         m["offset"][ids] = own["ref_pos"] - clip["joint_pos"]
         m["offset_vel"][ids] = own["ref_vel"] - clip["joint_vel"]
 
-    @staticmethod
-    def led(stance: Tensor, way: Tensor) -> Tensor:
-        """The stance (N, 3) that a step of `way` (N, 3) leads to."""
-        cos, sin = stance[:, 2].cos(), stance[:, 2].sin()
-        x, y, turn = way.unbind(1)
-        return stance + torch.stack((cos * x - sin * y, sin * x + cos * y, turn), dim=1)
-
     def may_step(self, m: dict[str, Tensor]) -> Tensor:
         """Whether a step may begin now, (N,) bool."""
         stroke = m["stroke"][:, 0].round().to(torch.int64)
@@ -416,7 +409,7 @@ class Player:
         y = middle[:, 1] - self._feet_ahead * heading.sin()
         now = torch.stack((x, y, heading), dim=1)
         follow = self.config.stance_rate * self.dt
-        moved = torch.cat((now[:, :2] - m["stance"][:, :2], _wrapped(now[:, 2:] - m["stance"][:, 2:])), dim=1)
+        moved = torch.cat((now[:, :2] - m["stance"][:, :2], wrapped(now[:, 2:] - m["stance"][:, 2:])), dim=1)
         if self.steps is not None:
             # Feet that step tell nothing; where they landed they stand.
             follow = torch.full_like(m["landed"], follow)
@@ -603,11 +596,6 @@ class Player:
         )
         m["action"] = action
         return targets, self.pack(m)
-
-
-def _wrapped(angle: Tensor) -> Tensor:
-    """Angle in (-π, π], rad."""
-    return torch.atan2(angle.sin(), angle.cos())
 
 
 def rotation_vector(rot: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from humanoid.files import atomic_write
 from humanoid.joints import JOINT_NAMES
 from humanoid.model import build_model
 from humanoid.motion import DAMAGE, MotionError
-from policies.strokes import COLUMNS, NUM_COLUMNS
+from policies.strokes import COLUMNS, NUM_COLUMNS, turned
 
 STEP_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "motions" / "step_family"
 SIDES = ("left", "right")
@@ -93,6 +93,11 @@ class StepSet:
         pos = [*seen(values[:, 0] - x, values[:, 1] - y), values[:, 2], values[:, 3] - turn]
         vel = seen(values[:, 4], values[:, 5])
         return torch.cat((torch.stack(pos + vel, dim=1), values[:, 6:]), dim=1)
+
+
+def led(stance: Tensor, way: Tensor) -> Tensor:
+    """The stance, x, y, heading (N, 3), that a step of `way` (N, 3) leads to."""
+    return stance + turned(way, stance[:, 2])
 
 
 def way_features(way: Tensor) -> Tensor:

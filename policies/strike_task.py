@@ -24,7 +24,8 @@ from humanoid.joints import EFFORT_LIMIT, KD, KP, LOWER, NUM_JOINTS, UPPER
 from humanoid.model import build_model
 from policies.goal_pool import GoalPool
 from policies.player import MEMORY_SIZE, Player, Reference
-from policies.strokes import turned
+from policies.steps import led
+from policies.strokes import turned, wrapped
 from sim.ball import BallState
 from sim.court import in_singles_court, net_height
 from sim.engine import BatchEngine, CpuEngine
@@ -301,8 +302,7 @@ class StrikeTask(VecEnv):
         m = player.unpack(self.memory)
         if player.steps is not None:
             off = m["stance"] - before["stance"]
-            off[:, 2] = torch.atan2(off[:, 2].sin(), off[:, 2].cos())
-            close = torch.exp(-(off[:, :2] / 0.04).square().sum(1) - (off[:, 2] / 0.1).square())
+            close = torch.exp(-(off[:, :2] / 0.04).square().sum(1) - (wrapped(off[:, 2]) / 0.1).square())
             over = m["walked"][:, 0] > player.steps.duration - 0.5 * player.dt
             self.landed = close * (over & (before["stepping"][:, 0] > 0.5))
         may_strike, may_step = player.may_strike(m), player.may_step(m)
@@ -345,7 +345,7 @@ class StrikeTask(VecEnv):
         longest[:2] = torch.minimum(1.2 * stride, longest[:2])
         way = (2 * torch.rand(len(ids), 3, generator=self.generator) - 1).to(self.device) * longest
         way[:, 2] = (0.5 * way[:, 2] - m["stance"][ids, 2]).clamp(-steps.longest[2], steps.longest[2])
-        m["stance"][ids] = self.player.led(m["stance"][ids], way)
+        m["stance"][ids] = led(m["stance"][ids], way)
         m["way"][ids], m["walked"][ids], m["stepping"][ids] = way, 0.0, 1.0
 
     def _fallen(self) -> Tensor:
@@ -368,8 +368,7 @@ class StrikeTask(VecEnv):
         tilt = 2 * (qpos[:, 4] ** 2 + qpos[:, 5] ** 2)
         w_, x_, y_, z_ = qpos[:, 3:7].unbind(1)
         facing = torch.atan2(2 * (w_ * z_ + x_ * y_), 1 - 2 * (y_ * y_ + z_ * z_))
-        turn = facing - turning - torch.atan2(ref.root_rot[:, 1, 0], ref.root_rot[:, 0, 0])
-        turn = torch.atan2(turn.sin(), turn.cos())
+        turn = wrapped(facing - turning - torch.atan2(ref.root_rot[:, 1, 0], ref.root_rot[:, 0, 0]))
         pos, vel = engine.racket_pos.float(), self.racket_vel
         stroke = m["stroke"][:, 0].long()
         normal = player.strokes.face[stroke][:, None] * engine.racket_rot[..., 2].float()

@@ -195,6 +195,11 @@ def turned(vector: Tensor, heading: Tensor) -> Tensor:
     return torch.stack((cos * x - sin * y, sin * x + cos * y, z), dim=1)
 
 
+def wrapped(angle: Tensor) -> Tensor:
+    """Angles in (-π, π], rad."""
+    return torch.atan2(angle.sin(), angle.cos())
+
+
 def features(scaled: Tensor) -> Tensor:
     """Polynomial features (…, FEATURES) of scaled goals (…, GOAL_SIZE)."""
     one = torch.ones_like(scaled[..., :1])

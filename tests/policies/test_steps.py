@@ -7,10 +7,10 @@ import torch
 from humanoid.model import build_model
 from humanoid.motion import MotionError
 from policies.player import MEMORY_SIZE, Player, PlayerConfig
-from policies.steps import STEP_FOLDER, load_steps, save_steps
+from policies.steps import STEP_FOLDER, led, load_steps, save_steps
 from policies.strokes import NUM_COLUMNS, load_strokes
 from sim.engine import CpuEngine
-from sim.return_task import ready_state, robot_terms
+from sim.return_task import TERMS, ready_state, robot_terms
 
 STANCE = (-11.9, 0.0, 0.0)
 
@@ -53,6 +53,17 @@ def test_the_pelvis_moves_with_its_velocity(steps):
     moved = (ahead - behind) / (2 * steps.dt)
     told = steps.at(way, time)[:, [4, 5, 6, 7]]
     assert (moved - told).abs().max() < 0.08
+
+
+def test_the_leading_foot_is_in_the_air_first_and_never_both(steps):
+    """To the left the left foot leads; the pelvis's path aside is the other foot's weight."""
+    time = torch.arange(0.0, steps.duration, 0.01)
+    for side, way in ((0, [0.0, 0.1, 0.0]), (1, [0.0, -0.1, 0.0])):
+        air = steps.in_swing(torch.tensor(way).expand(len(time), 3), time)
+        assert air.sum(1).max() == 1
+        assert air[time < steps.swing[0, 0], :].sum() == 0
+        assert int(air[:, side].argmax()) < int(air[:, 1 - side].argmax())
+        assert air[:, side].sum() * 0.01 == pytest.approx(float(steps.swing[0].diff()), abs=0.02)
 
 
 def test_another_rate_is_refused():
@@ -140,7 +151,7 @@ def test_robots_step_where_they_want_to_again_and_again_and_stay_up(player, step
             if t == 5:
                 m = {key: value.clone() for key, value in player.unpack(memory).items()}
                 own = way if number == 0 else -way
-                m["stance"] = player.led(m["stance"], own)
+                m["stance"] = led(m["stance"], own)
                 m["way"], m["walked"] = own, torch.zeros(n, 1)
                 m["stepping"] = torch.ones(n, 1)
                 goal, memory = m["stance"].clone(), player.pack(m)
@@ -151,3 +162,45 @@ def test_robots_step_where_they_want_to_again_and_again_and_stay_up(player, step
         assert (engine.qpos[:, 2] > 0.65).all()
         assert torch.linalg.vector_norm(missed[:, :2], dim=1).max() < 0.12
         assert missed[:, 2].abs().max() < 0.2
+
+
+def standing() -> dict[str, torch.Tensor]:
+    """Terms of a robot in the ready pose that sees no ball."""
+    terms = {name: torch.zeros(1, size) for name, size in TERMS.items()}
+    qpos, _ = ready_state(STANCE[:2])
+    terms["joint_pos"], terms["root_pos"] = qpos[None, 7:].float(), qpos[None, :3].float()
+    terms["root_quat"] = qpos[None, 3:7].float()
+    return terms
+
+
+def test_a_foot_in_the_air_does_not_turn_with_the_pelvis(player):
+    """Standing feet bring a turned pelvis back; one in the air is turned against it and left alone otherwise."""
+    turn = 0.1
+    memory = player.plan(standing(), torch.zeros(1, MEMORY_SIZE))
+    m = {key: value.clone() for key, value in player.unpack(memory).items()}
+    m["way"][:], m["stepping"][:] = torch.tensor([0.0, 0.1, 0.0]), 1.0
+    m["walked"][:] = player.steps.swing[0].mean()
+
+    def targets(heading: float) -> torch.Tensor:
+        terms = standing()
+        half = torch.tensor(0.5 * heading)
+        terms["root_quat"] = torch.stack((half.cos(), 0 * half, 0 * half, half.sin()))[None]
+        return player.act(terms, player.pack(m), torch.zeros(1, 29))[0][0]
+
+    change = targets(turn) - targets(0.0)
+    left, right = change[:6], change[6:12]
+    assert left[2] == pytest.approx(-turn, abs=0.01)
+    assert left[[0, 1, 3, 4, 5]].abs().max() < 1e-5
+    assert right.abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("y", "goes"), [(0.4, True), (-0.4, True), (0.1, False), (0.0, False)])
+def test_a_robot_with_nothing_to_do_goes_home(player, y, goes):
+    """The ball goes by far out of reach; a step is taken where it leads nearer to the start by more than it costs."""
+    stance = torch.tensor([[STANCE[0], y, 0.0]])
+    plan = player.planner.plan(
+        torch.tensor([[-3.0, 6.0, 1.0]]), torch.tensor([[-8.0, 4.0, 2.0]]), torch.tensor([[6.0, 0.0]]), stance,
+        torch.zeros(1, dtype=torch.long), torch.zeros(1), torch.zeros(1, dtype=torch.bool),
+    )  # fmt: skip
+    assert bool((plan.way != 0).any()) == goes
+    assert abs(float(led(stance, plan.way)[0, 1])) <= float(stance[0, 1].abs()) - 0.2 * goes

@@ -8,6 +8,7 @@ import torch
 from humanoid.joints import NUM_JOINTS
 from humanoid.model import build_model
 from policies.player import Player, PlayerConfig
+from policies.steps import led
 from policies.strike_task import RewardConfig, StrikeTask, StrikeTaskConfig
 from policies.strokes import load_strokes
 from sim.engine import CpuEngine
@@ -235,10 +236,10 @@ def test_steps_lead_where_the_stance_then_is(pool):
     task._step_out(torch.tensor([0, 2]), m)
     assert m["stepping"][:, 0].tolist() == [1, 0, 1, 0]
     assert torch.equal(m["stance"][[1, 3]], before[[1, 3]])
-    torch.testing.assert_close(m["stance"], player.led(before, m["way"] * m["stepping"]))
+    torch.testing.assert_close(m["stance"], led(before, m["way"] * m["stepping"]))
     # The reference begins where the robot stood.
     ref = player.reference(m)
-    from_before = player.led(m["stance"], torch.cat((ref.root_pos[:, :2], torch.zeros(4, 1)), dim=1))
+    from_before = led(m["stance"], torch.cat((ref.root_pos[:, :2], torch.zeros(4, 1)), dim=1))
     assert torch.linalg.vector_norm(from_before[:, :2] - before[:, :2], dim=1).max() < 0.005
 
 
