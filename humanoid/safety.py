@@ -9,7 +9,9 @@ Three parts, all plain numpy:
 Braking. A joint at position q and velocity q̇ whose motor can decelerate it at a stops after the distance
 q̇² / 2a. The joint is viable while q + q̇|q̇| / 2a lies within its range: then it can still be stopped
 before the limit, otherwise only the mechanical stop will. Here a = BRAKE_SHARE · effort / inertia, where the
-inertia is the largest that everything beyond the joint (the racket included) has about its axis.
+inertia is that of everything beyond the joint (the racket included) about its axis, in the pose it is in. As a first
+look, and it is the last one if it finds no danger, the largest inertia over all poses is taken. (Arms that are
+stretched out triple what the waist has to stop: taken for granted, that alone cost a sixth of all returns.)
 """
 
 from __future__ import annotations
@@ -60,61 +62,106 @@ def pd_torque(
     return kp * (target - joint_pos) - kd * joint_vel
 
 
+@dataclass(frozen=True)
+class _Link:
+    """A joint's link: its parent's number or None, the joint's place in the parent, and the link's mass, first moment
+    and inertia about the joint, what it holds included."""
+
+    parent: int | None
+    turn: np.ndarray
+    place: np.ndarray
+    mass: float
+    moment: np.ndarray
+    inertia: np.ndarray
+
+
+@cache
+def _links() -> tuple[_Link, ...]:
+    index = {joint.link: number for number, joint in enumerate(JOINTS)}
+    links = []
+    for joint in JOINTS:
+        bodies: list[tuple[float, Any, Any, Any]] = [
+            (joint.mass, joint.com, joint.inertia_quat, joint.inertia)
+        ]
+        if joint.link == LINK:
+            centre = RACKET.position + _matrix(QUAT) @ RACKET.com
+            bodies.append((RACKET.mass, centre, QUAT, RACKET.inertia))
+        moment, inertia = np.zeros(3), np.zeros((3, 3))
+        for mass, com, quat, moments in bodies:
+            moment += mass * np.asarray(com, dtype=float)
+            principal = _matrix(quat)
+            inertia += principal @ np.diag(moments) @ principal.T
+            inertia += _steiner(mass, np.asarray(com, dtype=float))
+        place = np.asarray(joint.pos, dtype=float)
+        mass = sum(body[0] for body in bodies)
+        links.append(_Link(index.get(joint.parent), _matrix(joint.quat), place, mass, moment, inertia))
+    return tuple(links)
+
+
+def pose_inertia(joint_pos: np.ndarray) -> np.ndarray:
+    """Inertia about each joint's axis of what hangs beyond it, held as it is, armature included, [kg m²].
+
+    The diagonal of the joints' mass matrix by the composite-rigid-body algorithm (Featherstone, Rigid Body Dynamics
+    Algorithms, 2008, section 6.2).
+
+    Args:
+        joint_pos: [rad], shape (N, 29).
+
+    Returns:
+        Shape (N, 29).
+    """
+    links, count = _links(), len(joint_pos)
+    mass = [link.mass for link in links]
+    moment = [np.broadcast_to(link.moment, (count, 3)) for link in links]
+    inertia = [np.broadcast_to(link.inertia, (count, 3, 3)) for link in links]
+    about = np.empty((count, NUM_JOINTS))
+    for number in reversed(range(NUM_JOINTS)):
+        link, axis = links[number], "xyz".index(JOINTS[number].axis)
+        about[:, number] = inertia[number][:, axis, axis]
+        parent = link.parent
+        if parent is None:
+            continue
+        turn = link.turn @ _turn(JOINTS[number].axis, joint_pos[:, number])
+        turned = (turn @ moment[number][:, :, None])[:, :, 0]
+        cross = turned[:, :, None] * link.place
+        shift = 2.0 * np.trace(cross, axis1=1, axis2=2)[:, None, None] * np.eye(3)
+        shift = shift - cross - cross.transpose(0, 2, 1) + _steiner(mass[number], link.place)
+        inertia[parent] = inertia[parent] + turn @ inertia[number] @ turn.transpose(0, 2, 1) + shift
+        moment[parent] = moment[parent] + turned + mass[number] * link.place
+        mass[parent] += mass[number]
+    return about + ARMATURE
+
+
 @cache
 def joint_inertia() -> np.ndarray:
-    """Largest inertia about each joint's axis of what hangs beyond it, armature included, [kg m²], (29,).
-
-    The maximum over 300 poses drawn evenly within the joint limits, with a fixed seed. The links before
-    the joint count as fixed.
-    """
+    """Largest :func:`pose_inertia` of each joint, [kg m²], (29,): over 300 poses drawn evenly within the joint limits,
+    with a fixed seed."""
     poses = np.random.default_rng(0).uniform(LOWER, UPPER, size=(300, NUM_JOINTS))
-    index = {joint.link: number for number, joint in enumerate(JOINTS)}
-    rotations, positions, axes = [], [], []
-    for number, joint in enumerate(JOINTS):
-        parent = index.get(joint.parent)
-        turn = _matrix(joint.quat) @ _turn(joint.axis, poses[:, number])
-        if parent is None:
-            rotation, position = turn, np.tile(np.array(joint.pos, dtype=float), (len(poses), 1))
-        else:
-            rotation = rotations[parent] @ turn
-            position = positions[parent] + rotations[parent] @ np.array(joint.pos, dtype=float)
-        rotations.append(rotation)
-        positions.append(position)
-        axes.append(rotation[:, :, "xyz".index(joint.axis)])
-    bodies: list[tuple[int, float, Any, Any, Any]] = [
-        (number, joint.mass, joint.com, joint.inertia_quat, joint.inertia)
-        for number, joint in enumerate(JOINTS)
-    ]
-    racket_com = RACKET.position + _matrix(QUAT) @ RACKET.com
-    bodies.append((index[LINK], RACKET.mass, racket_com, QUAT, RACKET.inertia))
-    total = np.tile(ARMATURE, (len(poses), 1))
-    for link, mass, com, quat, moments in bodies:
-        rotation = rotations[link]
-        centre = positions[link] + rotation @ np.asarray(com, dtype=float)
-        principal = rotation @ _matrix(quat)
-        ancestor: int | None = link
-        while ancestor is not None:
-            axis = axes[ancestor]
-            lever = np.cross(axis, centre - positions[ancestor])
-            spun = np.einsum("nij,ni->nj", principal, axis) ** 2 @ np.asarray(moments, dtype=float)
-            total[:, ancestor] += spun + mass * (lever**2).sum(axis=1)
-            ancestor = index.get(JOINTS[ancestor].parent)
-    inertia = total.max(axis=0)
+    inertia = pose_inertia(poses).max(axis=0)
     inertia.flags.writeable = False
     return inertia
 
 
-@cache
-def deceleration() -> np.ndarray:
-    """Deceleration that each joint can be counted on for, [rad/s²], shape (29,); see the module's text."""
-    value = BRAKE_SHARE * EFFORT_LIMIT / joint_inertia()
-    value.flags.writeable = False
-    return value
+def deceleration(joint_pos: np.ndarray | None = None) -> np.ndarray:
+    """Deceleration that joints can be counted on for, [rad/s²]; see the module's text.
+
+    Args:
+        joint_pos: poses, [rad], shape (N, 29); None: in the worst pose.
+
+    Returns:
+        Shape (N, 29), or (29,).
+    """
+    inertia = joint_inertia() if joint_pos is None else pose_inertia(joint_pos)
+    return BRAKE_SHARE * EFFORT_LIMIT / inertia
 
 
-def stopping_point(joint_pos: np.ndarray, joint_vel: np.ndarray) -> np.ndarray:
-    """Where each joint comes to rest when it brakes from now on, [rad], shape (..., 29)."""
-    return joint_pos + joint_vel * np.abs(joint_vel) / (2.0 * deceleration())
+def stopping_point(
+    joint_pos: np.ndarray, joint_vel: np.ndarray, slowing: np.ndarray | None = None
+) -> np.ndarray:
+    """Where each joint comes to rest when it brakes from now on at `slowing` (default: :func:`deceleration` in the
+    worst pose), [rad], shape (..., 29)."""
+    slowing = deceleration() if slowing is None else slowing
+    return joint_pos + joint_vel * np.abs(joint_vel) / (2.0 * slowing)
 
 
 class SafetyMonitor:
@@ -127,8 +174,9 @@ class SafetyMonitor:
     - velocity: margin = motor's velocity limit − |q̇|, [rad/s].
     - torque: margin = motor's effort − |commanded torque before clipping|, [N·m]; a violation means that
       more was asked for than the motor has, so the motion was not what the policy meant.
-    - braking: margin = distance of the stopping point (module's text) from the nearer end, [rad]; a violation
-      means that the joint could not be stopped before its limit any more.
+    - braking: margin = distance of the stopping point (module's text) from the nearer end, [rad], at least: in the
+      worst pose, unless that is a violation; a violation means that the joint could not be stopped before its limit
+      any more.
 
     A violation count is a number of control steps of one robot; totals are sums over joints. Values that are
     not finite are counted by joint and otherwise left out: they neither spread nor hide a margin.
@@ -200,6 +248,11 @@ class SafetyMonitor:
             np.subtract(VELOCITY_LIMIT, speed, out=margin[1])
             np.subtract(EFFORT_LIMIT, np.abs(t), out=margin[2])
             np.minimum(stop - LOWER, UPPER - stop, out=margin[3])
+            late = (margin[3] < -TOLERANCE).any(axis=1)
+            if late.any():
+                # So it would be in the worst pose; the present one decides.
+                stop = stopping_point(q[late], v[late], deceleration(q[late]))
+                margin[3, late] = np.minimum(stop - LOWER, UPPER - stop)
             nearest = np.fmin.reduce(margin, axis=1)
             np.fmin(self._closest, nearest, out=self._closest)
             if not nearest.min() >= -TOLERANCE:
@@ -300,8 +353,8 @@ class Shielded:
 
 
 class Shield:
-    """Makes a commanded joint target safe. Whatever comes in, what goes out is finite, and the torque that
-    it asks for in the measured state is within the motors' effort.
+    """Makes a commanded joint target safe. Whatever comes in, what goes out is finite, and the torque that it asks for
+    is within the motors' effort in the measured state or, as the joint goes on at its speed, at the period's end.
 
     In this order, the later winning over the earlier:
 
@@ -311,7 +364,10 @@ class Shield:
     4. Braking: a joint that, if it went on for one more control step as in the last one, could not be stopped
        before its limit is given the target that brakes it with the torque :func:`deceleration` counts on, or
        with all the motor has when that would come too late.
-    5. Torque: the target is brought so near that kp (target − q) − kd q̇ is within the effort.
+    5. Torque: the target is brought so near that kp (target − q) − kd q̇ comes within the effort before the period ends,
+       if the joint goes on at its speed. A
+       target that suits a fast joint's whole period asks for too much at its beginning, which the motor's own limit
+       takes off; held to the effort there, it would ask for too little in the rest.
 
     A target leaves the joint's range only for one of these two: to brake, because a weak spring needs a long
     pull, or because the joint is beyond its range or so fast that its damping alone exceeds the effort.
@@ -392,25 +448,34 @@ class Shield:
         gained = np.where(known, v - (v if self._last_vel is None else self._last_vel), 0.0)
         later = v + np.where(gained * v > 0.0, gained, 0.0)
         self._last_vel = v
-        ahead = q + 0.5 * (v + later) * self._dt + later * np.abs(later) * self._half_brake
-        rising, falling = (v > 0.0) & (ahead > self._brake_high), (v < 0.0) & (ahead < self._brake_low)
+        end = q + 0.5 * (v + later) * self._dt
+        half_brake = self._half_brake
+        rising, falling = self._races(end, later, v, half_brake)
+        if rising.any() or falling.any():
+            # So it would be in the worst pose; the present one decides.
+            half_brake = 0.5 / deceleration(q)
+            rising, falling = self._races(end, later, v, half_brake)
         damping = self._kd * v
         if rising.any() or falling.any():
-            stop = q + v * np.abs(v) * self._half_brake
+            stop = q + v * np.abs(v) * half_brake
             late = (stop > self._upper) | (stop < self._lower)
             brake = np.where(late, EFFORT_LIMIT, BRAKE_SHARE * EFFORT_LIMIT)
             low = np.where(falling, q + (damping + brake) / self._kp, -np.inf)
             high = np.where(rising, q + (damping - brake) / self._kp, np.inf)
             safe = _clip(safe, low, high, "braking", changed)
-        safe = _clip(
-            safe,
-            q + (damping - EFFORT_LIMIT) / self._kp,
-            q + (damping + EFFORT_LIMIT) / self._kp,
-            "torque",
-            changed,
-        )
+        travel = v * self._dt
+        low = q + (damping - EFFORT_LIMIT) / self._kp + np.minimum(travel, 0.0)
+        high = q + (damping + EFFORT_LIMIT) / self._kp + np.maximum(travel, 0.0)
+        safe = _clip(safe, low, high, "torque", changed)
         self.last = np.clip(safe, self._lower, self._upper)
         return Shielded(safe, changed, wanted if wanted is target else np.asarray(target, dtype=np.float64))
+
+    def _races(
+        self, end: np.ndarray, later: np.ndarray, v: np.ndarray, half_brake: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Joints that would not stop before their upper and lower limit from position `end` and velocity `later`."""
+        ahead = end + later * np.abs(later) * half_brake
+        return (v > 0.0) & (ahead > self._brake_high), (v < 0.0) & (ahead < self._brake_low)
 
 
 @dataclass(frozen=True)
@@ -524,6 +589,11 @@ def _clip(
     if mask.any():
         changed[kind] = mask
     return clipped
+
+
+def _steiner(mass: float, place: np.ndarray) -> np.ndarray:
+    """Inertia of a point mass at `place` (3,) about the origin, (3, 3)."""
+    return mass * (place @ place * np.eye(3) - np.outer(place, place))
 
 
 def _matrix(quat) -> np.ndarray:

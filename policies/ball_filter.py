@@ -41,7 +41,6 @@ class FilterConfig:
         first_speed: uncertainty of the velocity of a new ball, bounce_speed: of one that bounced, m/s.
         exact: observations whose second differences are below this, m, are taken as they are.
         spin_doubt: time of flight over which noisy observations tell half of what they can of the spin, s.
-        latency: age of pictures from cameras, if there is noise, s: the middle of the benchmark's range.
         low: nothing is learned of a ball below this, m.
         watch, doubt: a ball's drag is learned from so long after it is first seen, s, and its nominal drag weighs as
             much as so many metres of its path, m.
@@ -53,7 +52,6 @@ class FilterConfig:
     bounce_speed: float = 0.6
     exact: float = 0.002
     spin_doubt: float = 0.8
-    latency: float = 0.025
     low: float = 0.4
     watch: float = 0.12
     doubt: float = 3.5
@@ -80,7 +78,8 @@ class BallFilter:
             m: memory by name, see `MEMORY`; brought up to date.
 
         Returns:
-            Position, velocity and spin (N, 3) of the ball, and how old they are, (N,), s.
+            Position, velocity and spin (N, 3) of the ball, and whether what is shown is exact, (N,) bool: then it is no
+            picture either, and of now.
         """
         c, dt = self.config, self.dt
         last_pos, last_vel = m["ball_before"].split(3, dim=1)
@@ -138,7 +137,7 @@ class BallFilter:
         self._learn_spin(vel, valid, learning, exact, m)
         rolls = torch.stack((-vel[:, 1], vel[:, 0], zero), dim=1) / self.params.radius
         spin = torch.where(bounced, rolls, m["spin"])
-        return pos, vel, spin, torch.where(exact[:, 0], 0.0, c.latency)
+        return pos, vel, spin, exact[:, 0]
 
     def _learn_spin(
         self, vel: Tensor, valid: Tensor, learning: Tensor, exact: Tensor, m: dict[str, Tensor]

@@ -24,6 +24,8 @@ from policies.ball_filter import MEMORY as FILTER_MEMORY
 from policies.ball_filter import BallFilter, FilterConfig
 from policies.chain import foot_chain, racket_chain
 from policies.goal_pool import GoalPool
+from policies.latency import MEMORY as LATENCY_MEMORY
+from policies.latency import LatencyConfig, LatencyEstimator
 from policies.planner import Planner, PlannerConfig
 from policies.steps import led, load_steps
 from policies.strokes import COLUMNS, GOAL_SIZE, StrokeSet, features, turned, wrapped
@@ -49,6 +51,7 @@ MEMORY: dict[str, int] = {
     "ball_vz": 1,
     "option": 1,
     **FILTER_MEMORY,
+    **LATENCY_MEMORY,
     "goal_pos": 3,
     "goal_vel": 3,
     "goal_normal": 3,
@@ -84,7 +87,7 @@ class PlayerConfig:
         steps: whether it takes steps between strokes.
         foot_hold: share of the pelvis's turn that a foot in the air does not follow.
         stance_rate: how fast the stance follows the feet if they slip, 1/s.
-        planner: see `PlannerConfig`. filter: see `FilterConfig`.
+        planner: see `PlannerConfig`. filter: see `FilterConfig`. latency: see `LatencyConfig`.
     """
 
     strokes: tuple[str, ...] = ()
@@ -104,6 +107,7 @@ class PlayerConfig:
     stance_rate: float = 12.0
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     filter: FilterConfig = field(default_factory=FilterConfig)
+    latency: LatencyConfig = field(default_factory=LatencyConfig)
 
 
 @dataclass
@@ -149,6 +153,7 @@ class Player:
         self.steps = load_steps(dt=control_dt) if config.steps else None
         self.planner = Planner(strokes, config.planner, steps=self.steps)
         self.filter = BallFilter(self.planner.params, control_dt, config.filter)
+        self.latency = LatencyEstimator(control_dt, float(self.planner.params.radius), config.latency)
         self.racket = racket_chain()
         self.feet = (foot_chain("left"), foot_chain("right"))
         self.arm = self.racket.index
@@ -245,7 +250,11 @@ class Player:
         late, spin = torch.zeros_like(time), torch.zeros_like(terms["ball_vel"])
         if replan:
             ball = (terms["ball_pos"], terms["ball_vel"], terms["ball_valid"] > 0.5, m["bounced"] > 0.5)
-            pos, vel, spin, late = self.filter.update(*ball, m)
+            pos, vel, spin, exact = self.filter.update(*ball, m)
+            other = m["seen"] < 1.5 * self.dt
+            planned = (goal["pos"], goal["vel"], goal["normal"])
+            self.latency.update(pos, vel, ball[2], other, begun[:, None], time[:, None], planned, m)
+            late = torch.where(exact, torch.zeros_like(time), self.latency.mean(m))
             terms = {**terms, "ball_pos": pos, "ball_vel": vel}
             # Another ball: nothing is known of its bounce yet.
             known = (m["seen"] > 1.5 * self.dt).float()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from policies.ball_filter import MEMORY, BallFilter, FilterConfig
+from policies.ball_filter import MEMORY, BallFilter
 from sim.ball import BallParams
 from sim.ball_sim import BallSim
 from sim.observation_noise import BallTracker
@@ -15,8 +15,8 @@ def watch(pos, vel, spin=None, params=None, noise=0.0, steps=60):
     """Balls that fly, as a filter sees them.
 
     Returns:
-        The filter's memory at the end, its positions, velocities, spins and ages, and the true and shown velocities,
-        each (steps, N, …), and whether they had bounced.
+        The filter's memory at the end, its positions, velocities, spins and whether it thought them exact, and the
+        true and shown velocities, each (steps, N, …), and whether they had bounced.
     """
     n = len(pos)
     spin = torch.zeros(n, 3) if spin is None else spin
@@ -53,14 +53,14 @@ def feeds(n: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_exact_observations_are_taken_as_they_are():
-    _, _, vel, _, age, true, _, _ = watch(*feeds(), steps=130)
+    _, _, vel, _, exact, true, _, _ = watch(*feeds(), steps=130)
     torch.testing.assert_close(vel, true)
-    assert (age == 0).all()
+    assert exact.all()
 
 
-def test_noisy_observations_are_filtered_and_known_to_be_late():
-    _, _, vel, _, age, true, shown, bounced = watch(*feeds(), noise=0.01, steps=130)
-    assert (age[10:] == FilterConfig().latency).all()
+def test_noisy_observations_are_filtered_and_known_to_be_noisy():
+    _, _, vel, _, exact, true, shown, bounced = watch(*feeds(), noise=0.01, steps=130)
+    assert not exact[10:].any()
     # A third of a second after the bounce.
     late = bounced[..., 0].long().cumsum(0) == 17
     assert late.any(0).float().mean() > 0.9
