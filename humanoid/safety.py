@@ -404,11 +404,21 @@ class Shield:
         self.last: np.ndarray | None = None
         """Last safe target, [rad], shape (N, 29); None at the start."""
         self._last_vel: np.ndarray | None = None
+        self._fresh = np.zeros(num_robots, dtype=bool)
 
-    def reset(self, target: np.ndarray | None = None) -> None:
-        """Start anew from the given last target, [rad], shape (N, 29), or from the next measured pose."""
+    def reset(self, target: np.ndarray | None = None, robots: np.ndarray | None = None) -> None:
+        """Start anew.
+
+        Args:
+            target: last target, [rad], shape (N, 29); None: the next measured pose.
+            robots: those that do, bool, shape (N,), from their next measured pose; None: all.
+        """
+        if robots is not None:
+            self._fresh |= robots
+            return
         self.last = None if target is None else np.array(target, dtype=np.float64)
         self._last_vel = None
+        self._fresh[:] = False
 
     def filter(self, target: np.ndarray, joint_pos: np.ndarray, joint_vel: np.ndarray) -> Shielded:
         """The safe command nearest to the commanded one, joint by joint.
@@ -436,6 +446,12 @@ class Shield:
             wanted = np.where(known, wanted, q)
         if self.last is None:
             self.last = np.clip(q, self._lower, self._upper)
+        if self._fresh.any():
+            self.last = np.where(self._fresh[:, None], np.clip(q, self._lower, self._upper), self.last)
+            self._last_vel = (
+                None if self._last_vel is None else np.where(self._fresh[:, None], v, self._last_vel)
+            )
+            self._fresh[:] = False
         safe = wanted
         finite = np.isfinite(safe)
         if not finite.all():

@@ -45,6 +45,7 @@ class EvaluateConfig:
         output: folder of report.json, balls.csv and, if asked for, recording.npz; with level=all one folder a
             level, and summary.json and summary.md beside them. Of matches: match.json and points.csv.
         record: so many episodes or matches, from the first one, are recorded for rally-render.
+        shield: with the robot's safety shield between policy and motors; of task=return.
         envs: robots at once. threads: of the physics, 0 for all cores. onnx_threads: of ONNX Runtime.
         progress: show a progress bar when standard error is a terminal.
         opponent, matches, points, scoring, opening, serve_spread: of matches, see `policies.match.MatchesConfig`;
@@ -59,6 +60,7 @@ class EvaluateConfig:
     seed: int = 0
     output: str = MISSING
     record: int = 0
+    shield: bool = False
     envs: int = 64
     threads: int = 0
     onnx_threads: int = 1
@@ -176,7 +178,9 @@ def run_returns(app: EvaluateConfig) -> int:
     output = Path(app.output)
     levels = list(LEVELS) if app.level == "all" else [app.level]
     configs = [
-        EvaluationConfig(level, app.condition, app.balls, app.seed, app.envs, app.threads, app.record)
+        EvaluationConfig(
+            level, app.condition, app.balls, app.seed, app.envs, app.threads, app.record, app.shield
+        )
         for level in levels
     ]
     if app.level != "all" and app.level not in LEVELS:

@@ -25,7 +25,7 @@ import torch
 
 from humanoid.files import atomic_write
 from humanoid.model import build_model
-from humanoid.safety import SafetyMonitor, pd_torque
+from humanoid.safety import SafetyMonitor, Shield, pd_torque
 from sim.engine import CpuEngine
 from sim.launcher import LEVELS
 from sim.recording import Recorder, Recording
@@ -96,6 +96,7 @@ class EvaluationConfig:
         envs: most robots at once. A figure depends on it as on the seed.
         threads: of the physics, 0 for all cores; does not change the result.
         record: so many episodes are recorded, from the first one.
+        shield: the robot's safety shield stands between policy and motors, as it does in rally-deploy.
     """
 
     level: str = "feed"
@@ -105,6 +106,7 @@ class EvaluationConfig:
     envs: int = 64
     threads: int = 0
     record: int = 0
+    shield: bool = False
 
     def check(self) -> None:
         """Raise `EvaluationError` naming the key whose value is impossible."""
@@ -246,6 +248,7 @@ def evaluate(
         "smoothness_rad_s2": court.smoothness,
         "torque_nm": court.torque,
         "safety": court.monitor.report(),
+        "shield": court.interventions,
         "recovered": {kind: int(count.sum()) for kind, count in court.task.recovered.items()},
         "wall_s": round(time.perf_counter() - begin, 3),
     }
@@ -324,6 +327,10 @@ class _Court:
             pool=min(2048, self.rounds * n * self.per_episode),
         )
         self.monitor = SafetyMonitor(n)
+        self.shield = (
+            Shield(policy.kp, policy.kd, num_robots=n, dt=protocol.control_dt) if config.shield else None
+        )
+        self.interventions: dict[str, int] | None = {} if config.shield else None
         self.falls = 0
         self._records: list[tuple[int, BallRecord]] = []
         self._films: dict[int, _Film] = {}
@@ -346,6 +353,8 @@ class _Court:
         everyone = torch.arange(n)
         task.reset(everyone)
         task.record = BallRecord()
+        if self.shield is not None:
+            self.shield.reset()
         memory = policy.initial_memory(n)
         first = number * n  # number of the first episode
         episode = first + np.arange(n)
@@ -354,7 +363,8 @@ class _Court:
         wanted = min(self.config.balls - first * self.per_episode, n * self.per_episode)
         read = decided = 0
         for step in range(steps):
-            observation = policy.assemble({name: value.numpy() for name, value in task.observed().items()})
+            terms = {name: value.numpy() for name, value in task.observed().items()}
+            observation = policy.assemble(terms)
             targets, memory = policy.act(observation, memory)
             if not np.isfinite(targets).all():
                 row = int(np.argwhere(~np.isfinite(targets))[0, 0])
@@ -367,6 +377,7 @@ class _Court:
             latest = np.maximum(task.launched.numpy() - 1, 0)
             active = ~task.finished.numpy() & (episode * self.per_episode + latest < self.config.balls)
             self.monitor.update(pos, vel, pd_torque(targets, pos, vel, policy.kp, policy.kd), active)
+            targets = self._safe(targets, terms, active)
             task.step(torch.from_numpy(np.asarray(targets, dtype=np.float64)))
             fallen = task.fallen.numpy()
             judged = episode * self.per_episode + np.maximum(task.launched.numpy() - 1, 0) < self.config.balls
@@ -383,6 +394,8 @@ class _Court:
             if fallen.any():
                 task.place(torch.from_numpy(np.flatnonzero(fallen)))
                 memory = np.where(fallen[:, None], np.float32(0.0), memory)
+                if self.shield is not None:
+                    self.shield.reset(robots=fallen)
             record = task.record
             new = sum(
                 (first + record.env[i]) * self.per_episode + record.ball[i] < self.config.balls
@@ -397,6 +410,15 @@ class _Court:
         self._records.append((number, task.record))
         for film in films:
             self._films[int(episode[film.env])] = film
+
+    def _safe(self, targets: np.ndarray, terms: Mapping[str, np.ndarray], active: np.ndarray) -> np.ndarray:
+        """What the shield, if there is one, makes of targets (N, 29), rad, from what is measured."""
+        if self.shield is None or self.interventions is None:
+            return targets
+        shielded = self.shield.filter(targets, terms["joint_pos"], terms["joint_vel"])
+        for kind, changed in shielded.changed.items():
+            self.interventions[kind] = self.interventions.get(kind, 0) + int(changed[active].sum())
+        return shielded.target
 
     def judged(self) -> Balls:
         """The first `balls` balls in the order of episode and ball."""

@@ -80,7 +80,7 @@ class PlannerConfig:
     widest: float = 2.6
     safe: float = 6.0
     roll: float = 1.0
-    near: float = 0.5
+    near: float = 1.5
     fall: float = 1.0
     strain: float = 3.5
     strain_cost: float = 0.1

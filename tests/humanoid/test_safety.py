@@ -231,6 +231,16 @@ def test_a_target_that_outruns_the_motor_is_held_back():
     assert result.target[0, KNEE] - READY[0, KNEE] <= 2.0 * VELOCITY_LIMIT[KNEE] * 0.02 + 1e-9
 
 
+def test_some_robots_start_anew():
+    shield = Shield(num_robots=2)
+    both, far = np.repeat(READY, 2, axis=0), np.repeat(at(KNEE, READY[0, KNEE] + 1.5, READY), 2, axis=0)
+    shield.filter(both, both, np.zeros((2, 29)))
+    shield.reset(robots=np.array([False, True]))
+    result = shield.filter(far, far, np.zeros((2, 29)))
+    assert result.target[0, KNEE] < far[0, KNEE]
+    assert result.target[1, KNEE] == far[1, KNEE]
+
+
 def test_a_target_beyond_the_range_is_brought_back():
     shield = Shield()
     near = at(KNEE, UPPER[KNEE] - 0.05, READY)

@@ -22,12 +22,12 @@ from policies.evaluation import (
     write_evaluation,
 )
 from sim.ball_sim import BallSim
-from sim.return_task import FALL, MISS, OUT, OUTCOMES, RETURNED
+from sim.return_task import FALL, MISS, OUT, OUTCOMES, RETURNED, ReturnTask
 
 FIELDS = [
     "policy", "bundle_sha256", "level", "condition", "seed", "balls", "outcomes", "in_court", "success",
     "contact_rate", "landing_error_m", "falls_per_100", "rally_length", "by_stroke", "by_zone",
-    "smoothness_rad_s2", "torque_nm", "safety", "recovered", "wall_s",
+    "smoothness_rad_s2", "torque_nm", "safety", "shield", "recovered", "wall_s",
 ]  # fmt: skip
 SHORT = EvaluationConfig(level="feed", balls=2, threads=1)
 
@@ -91,6 +91,32 @@ def test_report_has_the_documented_fields(stand):
     for key in ("position_violations", "velocity_violations", "torque_violations", "by_joint"):
         assert key in safety
     assert list(safety["by_joint"]) == list(JOINT_NAMES)
+
+
+def test_the_shield_stands_between_a_wild_policy_and_the_motors(monkeypatch, stand):
+    assert stand.report["shield"] is None
+    wild = PolicyBundle.load("stand")
+    rng = np.random.default_rng(0)
+    given: list[np.ndarray] = []
+
+    def act(observation, memory=None):
+        return rng.normal(0.0, 3.0, (len(observation), 29)), memory
+
+    step = ReturnTask.step
+
+    def watched(self, targets):
+        given.append(np.abs(targets.numpy()).max())
+        return step(self, targets)
+
+    monkeypatch.setattr(wild, "act", act)
+    monkeypatch.setattr(ReturnTask, "step", watched)
+    bare = evaluate(wild, SHORT)
+    wildest, count = max(given), len(given)
+    shielded = evaluate(wild, replace(SHORT, shield=True))
+    assert bare.report["shield"] is None
+    assert shielded.report["shield"]["position"] > 10
+    assert shielded.report["shield"]["torque"] > 10
+    assert max(given[count:]) < 0.8 * wildest
 
 
 def test_what_was_put_right_is_counted(monkeypatch):
