@@ -157,12 +157,15 @@ def export(
     return bundle
 
 
-def export_run(checkpoint: Path, folder: Path, name: str, description: str) -> PolicyBundle:
-    """Export a training run's checkpoint; see `export`."""
+def export_run(
+    checkpoint: Path, folder: Path, name: str, description: str, network: bool = True
+) -> PolicyBundle:
+    """Export a training run's checkpoint, with its network or without any; see `export`."""
     state = load_checkpoint(checkpoint)
     config = typed(TrainConfig, state["config"])
     training = {"samples": state["samples"], "wall_s": round(state["wall_s"], 1), "seed": config.seed}
-    return export(folder, name, description, config, state["learner"]["actor_state_dict"], training)
+    weights = state["learner"]["actor_state_dict"] if network else None
+    return export(folder, name, description, config, weights, training if network else {})
 
 
 def _sources(names: tuple[str, ...]) -> list[dict[str, str]]:

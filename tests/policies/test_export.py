@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from humanoid.joints import READY_JOINT_POS
 from policies.checkpoint import save_checkpoint
 from policies.config import PpoConfig, TrainConfig, plain
 from policies.export import PlayerModule, build_network, export_run, parity
+from policies.export_command import main
 from policies.player import MEMORY_SIZE, Player, PlayerConfig, split_terms
 from sim.ball import BallState
 from sim.predict import predict
@@ -33,7 +35,8 @@ def weights(player):
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory, config, weights):
+def folder(tmp_path_factory, config, weights):
+    """Of a run with a checkpoint."""
     folder = tmp_path_factory.mktemp("export")
     state = {
         "config": plain(config),
@@ -42,6 +45,11 @@ def bundle(tmp_path_factory, config, weights):
         "wall_s": 1.23,
     }
     save_checkpoint(folder / "checkpoint.pt", state)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(folder):
     return export_run(folder / "checkpoint.pt", folder / "tiny", "tiny", "A test.")
 
 
@@ -132,3 +140,54 @@ def test_a_layout_changed_after_export_is_refused(tmp_path, bundle):
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=r"manifest\.json"):
         PolicyBundle.load(str(folder))
+
+
+# The command
+
+
+def test_a_run_becomes_a_bundle(folder, tmp_path, bundle, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([f"run={folder}", f"output={tmp_path}/mine"])
+    assert end.value.code == 0
+    mine = PolicyBundle.load(f"{tmp_path}/mine")
+    assert mine.name == "mine"
+    assert mine.bundle_sha256 in capsys.readouterr().out
+    manifest = json.loads((tmp_path / "mine" / "manifest.json").read_text())
+    assert manifest["training"]["samples"] == 7
+    seen = rows(3, 5).numpy()
+    np.testing.assert_array_equal(
+        mine.act(seen, mine.initial_memory(3))[0], bundle.act(seen, bundle.initial_memory(3))[0]
+    )
+
+
+def test_the_baseline_has_no_network(folder, tmp_path, bundle):
+    with pytest.raises(SystemExit) as end:
+        main([f"run={folder}/checkpoint.pt", f"output={tmp_path}/replay", "network=false"])
+    assert end.value.code == 0
+    replay = PolicyBundle.load(f"{tmp_path}/replay")
+    manifest = json.loads((tmp_path / "replay" / "manifest.json").read_text())
+    assert "samples" not in manifest["training"]
+    seen = rows(3, 5).numpy()
+    off = replay.act(seen, replay.initial_memory(3))[0] - bundle.act(seen, bundle.initial_memory(3))[0]
+    # The network may move targets by its scales at most, and this one does.
+    assert 0.001 < np.abs(off).max() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run=nowhere", "output=x"], "no such checkpoint"),
+        (["output=x"], "run=… must be given"),
+        (["run=x", "output="], "output=: give a folder"),
+        (["run=x", "output=y", "nett=1"], "unknown setting 'nett'"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
