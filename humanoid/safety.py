@@ -365,9 +365,9 @@ class Shield:
        before its limit is given the target that brakes it with the torque :func:`deceleration` counts on, or
        with all the motor has when that would come too late.
     5. Torque: the target is brought so near that kp (target − q) − kd q̇ comes within the effort before the period ends,
-       if the joint goes on at its speed. A
-       target that suits a fast joint's whole period asks for too much at its beginning, which the motor's own limit
-       takes off; held to the effort there, it would ask for too little in the rest.
+       if the joint goes on at its speed. A target that suits a fast joint's whole period asks for too much at its
+       beginning, which the motor's own limit takes off; held to the effort there, it would ask for too little in the
+       rest.
 
     A target leaves the joint's range only for one of these two: to brake, because a weak spring needs a long
     pull, or because the joint is beyond its range or so fast that its damping alone exceeds the effort.

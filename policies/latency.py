@@ -1,9 +1,9 @@
 """How old the ball's pictures are, learned from the player's own strikes.
 
 Cameras, tracking and network take a time that is not known beforehand, but stays what it is through an episode, and at
-5 m/s each 10 ms of it are half a racket's width. A struck ball is no longer the ball to be struck: the player sees it
-vanish, later than it was met by the pictures' age in whole control periods. When it was met follows from where the
-racket went and from where the ball would have been for each age. So every strike tells which ages are likely; a
+5 m/s each 10 ms of it are a fifth of a racket's width. A struck ball is no longer the ball to be struck: the player
+sees it vanish, later than it was met by the pictures' age in whole control periods. When it was met follows from where
+the racket went and from where the ball would have been for each age. So every strike tells which ages are likely; a
 discrete Bayes filter over ages collects it.
 """
 
