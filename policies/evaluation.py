@@ -14,6 +14,7 @@ import csv
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,7 +249,7 @@ def evaluate(
         "smoothness_rad_s2": court.smoothness,
         "torque_nm": court.torque,
         "safety": court.monitor.report(),
-        "shield": court.interventions,
+        "shield": None if court.shield is None else dict(court.interventions),
         "recovered": {kind: int(count.sum()) for kind, count in court.task.recovered.items()},
         "wall_s": round(time.perf_counter() - begin, 3),
     }
@@ -330,7 +331,7 @@ class _Court:
         self.shield = (
             Shield(policy.kp, policy.kd, num_robots=n, dt=protocol.control_dt) if config.shield else None
         )
-        self.interventions: dict[str, int] | None = {} if config.shield else None
+        self.interventions: Counter[str] = Counter()
         self.falls = 0
         self._records: list[tuple[int, BallRecord]] = []
         self._films: dict[int, _Film] = {}
@@ -413,11 +414,11 @@ class _Court:
 
     def _safe(self, targets: np.ndarray, terms: Mapping[str, np.ndarray], active: np.ndarray) -> np.ndarray:
         """What the shield, if there is one, makes of targets (N, 29), rad, from what is measured."""
-        if self.shield is None or self.interventions is None:
+        if self.shield is None:
             return targets
         shielded = self.shield.filter(targets, terms["joint_pos"], terms["joint_vel"])
         for kind, changed in shielded.changed.items():
-            self.interventions[kind] = self.interventions.get(kind, 0) + int(changed[active].sum())
+            self.interventions[kind] += int(changed[active].sum())
         return shielded.target
 
     def judged(self) -> Balls:

@@ -257,7 +257,7 @@ class Player:
             late = torch.where(exact, torch.zeros_like(time), self.latency.mean(m))
             terms = {**terms, "ball_pos": pos, "ball_vel": vel}
             # Another ball: nothing is known of its bounce yet.
-            known = (m["seen"] > 1.5 * self.dt).float()
+            known = (~other).float()
             m["bounced"], m["ball_vz"] = known * m["bounced"], known * m["ball_vz"]
         # A ball has bounced on this side when it turns from falling to rising there.
         near = terms["ball_pos"][:, :1] < 0.0
