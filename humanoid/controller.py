@@ -24,6 +24,7 @@ from humanoid.safety import (
     Fault,
     GuardLimits,
     SafetyMonitor,
+    SelfCollisionMonitor,
     Shield,
     ShieldLimits,
     StateGuard,
@@ -77,6 +78,7 @@ class Controller:
         phase: one of :data:`PHASES`.
         monitor: what the policy's play came close to: measured positions and velocities, and the torques that
             the policy asked for before the shield.
+        self_collision: how near parts of the robot came to each other meanwhile.
         interventions: changes by the shield while playing, by kind; one a joint and control step.
         faults: why the robot was damped, at most one entry a kind.
 
@@ -97,6 +99,7 @@ class Controller:
         self.schedule = schedule or Schedule()
         self.phase = "ramp_in"
         self.monitor = SafetyMonitor(1)
+        self.self_collision = SelfCollisionMonitor()
         self.interventions: Counter[str] = Counter()
         self.faults: list[Fault] = []
         self._guard = StateGuard(guard)
@@ -154,6 +157,7 @@ class Controller:
                 return self._damping(state)
             mode = "play"
             self.monitor.update(q, v, pd_torque(target, q, v, self.policy.kp, self.policy.kd))
+            self.self_collision.update(q)
         else:
             assert self._from is not None
             done = self._count / max(self._durations[self.phase], 1)
@@ -175,7 +179,7 @@ class Controller:
             "phase": self.phase,
             "faults": [{"kind": fault.kind, "detail": fault.detail} for fault in self.faults],
             "interventions": dict(self.interventions),
-            "safety": self.monitor.report(),
+            "safety": {**self.monitor.report(), "self_collision": self.self_collision.report()},
         }
 
     def _advance_phase(self, q: np.ndarray) -> None:

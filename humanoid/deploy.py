@@ -358,7 +358,7 @@ def summarise(report: dict[str, Any]) -> str:
         lines.append(
             f"violations in {safety['steps']} control steps: position {safety['position_violations']}, "
             f"velocity {safety['velocity_violations']}, torque {safety['torque_violations']}, "
-            f"braking {safety['braking_violations']}"
+            f"braking {safety['braking_violations']}, into itself {safety['self_collision']['overlap_steps']}"
         )
     told = report["robot_summary"]
     if "outcomes" in told:

@@ -6,9 +6,9 @@ import numpy as np
 import pinocchio as pin
 from scipy.optimize import nnls
 
+from humanoid.bodies import FEET, FOOT_CORNERS, SOLE_HEIGHT
 from humanoid.joints import NUM_JOINTS
 from humanoid.kinematics import default_pinocchio, to_pinocchio
-from humanoid.model import FEET, FOOT_CORNERS, SOLE_HEIGHT
 
 
 def velocities(root_pos: np.ndarray, root_quat: np.ndarray, joint_pos: np.ndarray, fps: float) -> np.ndarray:

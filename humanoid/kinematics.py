@@ -13,8 +13,8 @@ import numpy as np
 import pinocchio as pin
 
 from humanoid import racket as racket_module
+from humanoid.bodies import FEET, SOLE_HEIGHT
 from humanoid.joints import JOINTS, LOWER, PELVIS, UPPER, VELOCITY_LIMIT
-from humanoid.model import FEET, SOLE_HEIGHT
 from humanoid.racket import RACKET, Racket
 
 _JOINT_MODELS = {"x": pin.JointModelRX, "y": pin.JointModelRY, "z": pin.JointModelRZ}

@@ -8,35 +8,9 @@ from functools import cache
 import mujoco
 
 from humanoid import racket as racket_module
+from humanoid.bodies import BODY_CAPSULES, FEET, FOOT_CORNERS, FOOT_RADIUS, SOLE_HEIGHT
 from humanoid.joints import JOINTS, PELVIS, READY_JOINT_POS
 from humanoid.racket import RACKET, Racket
-
-FOOT_RADIUS = 0.01
-FOOT_CORNERS = ((0.12, 0.028), (0.12, -0.028), (-0.045, 0.024), (-0.045, -0.024))
-"""Centres of the foot's contact spheres in the ankle roll link, x and y, [m]; z is -0.025, so the sole
-lies 0.035 m under the ankle roll axis."""
-
-SOLE_HEIGHT = 0.035
-"""Ankle roll axis above the sole, [m]."""
-
-FEET = ("left_ankle_roll_link", "right_ankle_roll_link")
-
-# Capsules for self-collision and racket–body distance: link, from, to, radius [m].
-BODY_CAPSULES: tuple[tuple[str, str, tuple[float, ...], tuple[float, ...], float], ...] = (
-    ("pelvis", "pelvis", (0, -0.05, -0.08), (0, 0.05, -0.08), 0.07),
-    ("torso", "torso_link", (0.01, 0, 0.06), (0.01, 0, 0.22), 0.09),
-    ("head", "torso_link", (0.0, 0, 0.41), (0.0, 0, 0.45), 0.06),
-    ("left_thigh", "left_hip_yaw_link", (0, 0, -0.03), (-0.06, 0, -0.17), 0.055),
-    ("right_thigh", "right_hip_yaw_link", (0, 0, -0.03), (-0.06, 0, -0.17), 0.055),
-    ("left_shin", "left_knee_link", (0.01, 0, 0), (0.005, 0, -0.26), 0.04),
-    ("right_shin", "right_knee_link", (0.01, 0, 0), (0.005, 0, -0.26), 0.04),
-    ("left_upper_arm", "left_shoulder_yaw_link", (0, 0, -0.08), (0, 0, 0.05), 0.035),
-    ("right_upper_arm", "right_shoulder_yaw_link", (0, 0, -0.08), (0, 0, 0.05), 0.035),
-    ("left_forearm", "left_elbow_link", (0, 0, -0.01), (0.18, 0, -0.01), 0.032),
-    ("right_forearm", "right_elbow_link", (0, 0, -0.01), (0.18, 0, -0.01), 0.032),
-    ("left_hand", "left_wrist_yaw_link", (0.03, 0, 0), (0.12, -0.01, 0), 0.03),
-    ("right_hand", "right_wrist_yaw_link", (0.03, 0, 0), (0.12, 0.01, 0), 0.03),
-)
 
 _AXES = {"x": (1, 0, 0), "y": (0, 1, 0), "z": (0, 0, 1)}
 

@@ -1,8 +1,9 @@
 """Safety: how close a policy comes to the robot's limits, and what stands between it and the motors.
 
-Three parts, all plain numpy:
+Four parts, all plain numpy:
 
 - :class:`SafetyMonitor` watches N robots and keeps, per joint, the closest approach to every limit.
+- :class:`SelfCollisionMonitor` does so for the distances between the robot's parts and its racket.
 - :class:`Shield` turns a commanded joint target into one that the robot may safely be given.
 - :class:`StateGuard` says whether a measured state may be acted upon at all.
 
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from humanoid.bodies import Bodies, placements
 from humanoid.joints import (
     ARMATURE,
     EFFORT_LIMIT,
@@ -37,6 +39,7 @@ from humanoid.joints import (
     VELOCITY_LIMIT,
 )
 from humanoid.racket import LINK, QUAT, RACKET
+from humanoid.rotations import axis_turn, quat_matrix
 
 BRAKE_SHARE = 0.7
 """Share of a motor's effort that is counted on for braking; the rest is left for gravity and for the
@@ -84,17 +87,17 @@ def _links() -> tuple[_Link, ...]:
             (joint.mass, joint.com, joint.inertia_quat, joint.inertia)
         ]
         if joint.link == LINK:
-            centre = RACKET.position + _matrix(QUAT) @ RACKET.com
+            centre = RACKET.position + quat_matrix(QUAT) @ RACKET.com
             bodies.append((RACKET.mass, centre, QUAT, RACKET.inertia))
         moment, inertia = np.zeros(3), np.zeros((3, 3))
         for mass, com, quat, moments in bodies:
             moment += mass * np.asarray(com, dtype=float)
-            principal = _matrix(quat)
+            principal = quat_matrix(quat)
             inertia += principal @ np.diag(moments) @ principal.T
             inertia += _steiner(mass, np.asarray(com, dtype=float))
         place = np.asarray(joint.pos, dtype=float)
         mass = sum(body[0] for body in bodies)
-        links.append(_Link(index.get(joint.parent), _matrix(joint.quat), place, mass, moment, inertia))
+        links.append(_Link(index.get(joint.parent), quat_matrix(joint.quat), place, mass, moment, inertia))
     return tuple(links)
 
 
@@ -121,7 +124,7 @@ def pose_inertia(joint_pos: np.ndarray) -> np.ndarray:
         parent = link.parent
         if parent is None:
             continue
-        turn = link.turn @ _turn(JOINTS[number].axis, joint_pos[:, number])
+        turn = link.turn @ axis_turn(JOINTS[number].axis, joint_pos[:, number])
         turned = (turn @ moment[number][:, :, None])[:, :, 0]
         cross = turned[:, :, None] * link.place
         shift = 2.0 * np.trace(cross, axis1=1, axis2=2)[:, None, None] * np.eye(3)
@@ -287,6 +290,69 @@ class SafetyMonitor:
         result["closest_position_joint"] = JOINT_NAMES[nearest] if seen else None
         result["by_joint"] = by_joint
         return result
+
+
+class SelfCollisionMonitor:
+    """How near the parts of robots and their rackets come to each other (:mod:`humanoid.bodies`), and for how many
+    control steps they overlap: there a real robot would have hit itself.
+
+    Physics without self-collision lets parts pass through each other; here it shows.
+    """
+
+    WITHIN = 0.05
+    """Gaps wider than this are not looked at, [m]."""
+
+    def __init__(self) -> None:
+        self._bodies = Bodies()
+        self._pairs, self._pair = np.unique(self._bodies.labels, return_inverse=True)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._steps = self._overlaps = 0
+        self._closest = np.full(len(self._pairs), np.inf)
+        self._count = np.zeros(len(self._pairs), dtype=np.int64)
+
+    def update(self, joint_pos: np.ndarray) -> None:
+        """Take one control step of some robots into account; poses that are not finite are left out.
+
+        Args:
+            joint_pos: measured, [rad], shape (N, 29).
+        """
+        joint_pos = joint_pos[np.isfinite(joint_pos).all(axis=1)]
+        self._steps += len(joint_pos)
+        near = self._bodies.near(*placements(joint_pos), self.WITHIN)
+        pair = self._pair[near.pair]
+        np.minimum.at(self._closest, pair, near.gap)
+        hit = near.gap < 0.0
+        self._overlaps += len(np.unique(near.frame[hit]))
+        # A racket has many pieces: a pair counts once a step and robot.
+        both = np.unique(near.frame[hit] * len(self._pairs) + pair[hit]) % len(self._pairs)
+        self._count += np.bincount(both, minlength=len(self._pairs))
+
+    def report(self) -> dict[str, Any]:
+        """What was seen, JSON-able.
+
+        Returns:
+            ``steps`` watched and ``overlap_steps`` in which some pair overlapped, over all robots;
+            ``closest_gap_m`` (None if no pair came within :attr:`WITHIN`) and its ``closest_pair``; and ``by_pair``
+            for every pair that overlapped: ``overlap_steps``, ``closest_gap_m``.
+        """
+        nearest = int(self._closest.argmin())
+        seen = bool(np.isfinite(self._closest[nearest]))
+        return {
+            "steps": self._steps,
+            "overlap_steps": self._overlaps,
+            "closest_gap_m": _number(self._closest[nearest]),
+            "closest_pair": str(self._pairs[nearest]) if seen else None,
+            "by_pair": {
+                str(self._pairs[k]): {
+                    "overlap_steps": int(self._count[k]),
+                    "closest_gap_m": float(self._closest[k]),
+                }
+                for k in np.flatnonzero(self._count)
+            },
+        }
 
 
 @dataclass
@@ -610,30 +676,6 @@ def _clip(
 def _steiner(mass: float, place: np.ndarray) -> np.ndarray:
     """Inertia of a point mass at `place` (3,) about the origin, (3, 3)."""
     return mass * (place @ place * np.eye(3) - np.outer(place, place))
-
-
-def _matrix(quat) -> np.ndarray:
-    """Rotation matrix (3, 3) of a quaternion w, x, y, z."""
-    w, x, y, z = np.asarray(quat, dtype=float) / np.linalg.norm(quat)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-
-
-def _turn(axis: str, angle: np.ndarray) -> np.ndarray:
-    """Rotation matrices (K, 3, 3) about "x", "y" or "z" by angles (K,)."""
-    index = "xyz".index(axis)
-    j, k = (index + 1) % 3, (index + 2) % 3
-    out = np.zeros((len(angle), 3, 3))
-    out[:, index, index] = 1.0
-    out[:, j, j] = out[:, k, k] = np.cos(angle)
-    out[:, k, j] = np.sin(angle)
-    out[:, j, k] = -np.sin(angle)
-    return out
 
 
 def _number(value: float) -> float | None:

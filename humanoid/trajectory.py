@@ -3,8 +3,8 @@
 A motion is a cubic spline in the pelvis's position and heading and the seventeen joints of waist and arms; the
 legs follow by inverse kinematics from soles that stand still. Wanted is the spline nearest to a given motion
 whose racket passes a given state at a given time and which the robot can do: torques of waist and arms, the
-zero-moment point inside the soles, joint angles and velocities. Everything enters as a residual of one nonlinear
-least-squares problem,
+zero-moment point inside the soles, joint angles and velocities, and arms and racket clear of the body and the floor.
+Everything enters as a residual of one nonlinear least-squares problem,
 
     r(c) = [goal / σ, max(0, |τ| - τ_max) / σ, max(0, zmp outside) / σ, …, style / σ],
 
@@ -20,6 +20,7 @@ import numpy as np
 import pinocchio as pin
 from scipy.interpolate import BSpline
 
+from humanoid.bodies import Bodies
 from humanoid.footing import Footing
 from humanoid.joints import EFFORT_LIMIT, LOWER, NUM_JOINTS, UPPER, VELOCITY_LIMIT
 from humanoid.kinematics import default_pinocchio, to_pinocchio
@@ -69,6 +70,8 @@ class TrajectoryConfig:
         speed_share: the same for joint velocities. speed: one unit of excess, rad/s.
         stop_margin, leg_margin: distance kept to joint stops of waist and arms and of the legs, rad. knee: least
             bend of a knee, rad. stop, leg_stop: one unit beyond those, rad.
+        gap: wanted between parts of the robot and its racket that are not joined, and between racket and floor, m.
+            near: one unit of what is missing, m.
         zmp: distance of the zero-moment point outside its area that counts as one unit, m.
         friction: largest horizontal share of the ground's force; twist: largest moment about the vertical per
             weight, m; both with one unit of excess 0.02.
@@ -88,11 +91,13 @@ class TrajectoryConfig:
     torque: float = 0.05
     speed_share: float = 0.8
     speed: float = 0.5
-    stop_margin: float = 0.06
-    leg_margin: float = 0.06
+    stop_margin: float = 0.1
+    leg_margin: float = 0.08
     knee: float = 0.35
     stop: float = 0.02
     leg_stop: float = 0.005
+    gap: float = 0.035
+    near: float = 0.005
     zmp: float = 0.005
     friction: float = 0.3
     twist: float = 0.035
@@ -108,7 +113,8 @@ class TrajectoryConfig:
 class Solution:
     """An optimised motion, its spline coefficients (CHANNELS, C), and what is left: sum of squares, distance (m),
     velocity (m/s) and angle (rad) from the goal, largest torque as share of the limit, distance of the zero-moment
-    point outside the support, m."""
+    point outside the support, m, and the least gap, as far as it is less than the wanted one, m, see
+    `TrajectoryConfig`."""
 
     motion: RobotMotion
     coefficients: np.ndarray
@@ -116,6 +122,7 @@ class Solution:
     goal_error: tuple[float, float, float]
     torque_share: float
     zmp_outside: float
+    gap: float
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,9 @@ class TrajectoryOptimizer:
         self.model = default_pinocchio()
         self.data = self.model.createData()
         self.racket = self.model.getFrameId("racket")
+        self.bodies = Bodies()
+        self._moved = [int(joint) for joint in np.unique(self.bodies.joint)]
+        self._racket_parts = np.array([c.name.startswith("racket") for c in self.bodies.capsules])
         self._feet = [self.model.getFrameId(f"{side}_foot") for side in ("left", "right")]
         frames, fps = motion.num_frames, motion.fps
         self.frames, self.fps, self.strike = frames, fps, round(time * fps)
@@ -337,11 +347,17 @@ class TrajectoryOptimizer:
                 for value, slope in zip(feet.off[t], feet.closing[t], strict=True):
                     by_q = np.append(slope, np.zeros(CHANNELS - 4))
                     rows.add(self._step / config.sole * value, t, self._step / config.sole * by_q)
+        gap = self._gap_rows(rows, q, x, follow)
         t = self.strike
         miss = (0.0, 0.0, 0.0)
         if goal is not None:
             miss = self._goal_rows(rows, goal, q[t], vel[t], _embedding(x[t, 3], follow[t]))
-        return rows.values(), rows.jacobian(self.basis) if derive else None, (miss, torque, outside), (q, x)
+        return (
+            rows.values(),
+            rows.jacobian(self.basis) if derive else None,
+            (miss, torque, outside, gap),
+            (q, x),
+        )
 
     def _inverse_dynamics(self, q, v, a, embed: np.ndarray, derive: bool):
         """Generalised forces (35,), and how they follow the channels, their velocities and accelerations."""
@@ -409,6 +425,54 @@ class TrajectoryOptimizer:
             slope = (scale * (g - about / up * part[2]) for g, part in zip(turns, wrench, strict=True))
             rows.add(step / 0.02 * (abs(about) / up - config.twist), t, *slope)
         return float(beyond.max())
+
+    def _gap_rows(self, rows: _Rows, q: np.ndarray, x: np.ndarray, follow: np.ndarray) -> float:
+        """Parts that are too near each other, and the racket to the floor; the least gap up to the wanted one, m."""
+        config, model, data, bodies = self.config, self.model, self.data, self.bodies
+        pos, rot = (
+            np.zeros((self.frames, model.njoints - 1, 3)),
+            np.zeros((self.frames, model.njoints - 1, 3, 3)),
+        )
+        for t in range(self.frames):
+            pin.forwardKinematics(model, data, q[t])
+            for joint in self._moved:
+                place = data.oMi[joint + 1]
+                pos[t, joint], rot[t, joint] = place.translation, place.rotation
+        near = bodies.near(pos, rot, config.gap)
+        away = near.p - near.q
+        # Axes that cross have no direction apart.
+        normal = away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-6)
+        pairs = bodies.joint[bodies.pairs[near.pair]]
+        found = [
+            (t, gap, n, ((p, joint[0], 1.0), (q, joint[1], -1.0)))
+            for t, gap, n, p, q, joint in zip(
+                near.frame, near.gap, normal, near.p, near.q, pairs, strict=True
+            )
+        ]
+        # The racket's lowest point.
+        tips = bodies.axes(pos, rot)[:, self._racket_parts].reshape(self.frames, -1, 3)
+        radius = np.repeat(bodies.radius[self._racket_parts], 2)
+        height = tips[..., 2] - radius
+        lowest = height.argmin(axis=1)
+        hand = int(bodies.joint[self._racket_parts][0])
+        for t in np.flatnonzero(height.min(axis=1) < config.gap):
+            found.append((t, height[t, lowest[t]], np.array([0.0, 0, 1]), ((tips[t, lowest[t]], hand, 1.0),)))
+        at = -1
+        embed = np.zeros((35, CHANNELS))
+        for t, gap, n, points in sorted(found, key=lambda row: row[0]):
+            slope = None
+            if rows.derive:
+                if t != at:
+                    pin.computeJointJacobians(model, data, q[t])
+                    at, embed = t, _embedding(x[t, 3], follow[t])
+                slope = np.zeros(CHANNELS)
+                for point, joint, sign in points:
+                    moves = pin.getJointJacobian(model, data, int(joint) + 1, pin.LOCAL_WORLD_ALIGNED)
+                    turns = np.cross(point - pos[t, joint], n)
+                    slope += sign * (n @ moves[:3] + turns @ moves[3:]) @ embed
+                slope *= -self._step / config.near
+            rows.add(self._step / config.near * (config.gap - gap), t, slope)
+        return float(min((gap for _, gap, _, _ in found), default=config.gap))
 
     def _joint_rows(self, rows: _Rows, t: int, x, v, legs, follow) -> None:
         """Stops of all joints and speeds of waist and arms."""

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from humanoid.bodies import FOOT_CORNERS, SOLE_HEIGHT
 from humanoid.joints import JOINT_NAMES, JOINTS, NUM_JOINTS, PELVIS
-from humanoid.model import FOOT_CORNERS, SOLE_HEIGHT
 from humanoid.motion import RobotMotion
 from mocap.clip import Clip, SkeletonError, check_size, make_clip
 from mocap.contacts import find_footing

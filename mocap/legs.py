@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from humanoid.bodies import Bodies
 from mocap.config import RetargetConfig
 from mocap.contacts import Footing, lock_feet, split_drifting
 from mocap.filters import low_pass, runs, spread
 from mocap.kinematics import Chain
 from mocap.robot import RobotModel
 from mocap.rotations import Array, axis_angle_from_matrix, axis_matrix, wrap
-from mocap.self_collision import Bodies, push_feet
+from mocap.self_collision import push_feet
 from mocap.skeleton import SIDES, Body
 from mocap.smoothness import KEEP, smooth, stiffness
 
@@ -34,7 +35,7 @@ class Legs:
         self, robot: RobotModel, config: RetargetConfig, footing: Footing, body: Body, scale: float
     ) -> None:
         self.robot, self.config, self.footing, self.body, self.scale = robot, config, footing, body, scale
-        self.bodies = Bodies(robot, ("thigh", "shin", "foot")) if config.self_collision else None
+        self.bodies = Bodies(("thigh", "shin", "foot")) if config.self_collision else None
         self.guess: list[Array | None] = [None, None]
         self.sole: Array | None = None
         self.heading: Array | None = None

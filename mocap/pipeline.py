@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from humanoid.bodies import Bodies
 from humanoid.motion import MotionError, RobotMotion
 from mocap.clean import clean
 from mocap.clip import Clip, ClipError
@@ -31,7 +32,6 @@ from mocap.readers import ENDINGS, find, read
 from mocap.report import write_report_page
 from mocap.retarget import Retargeted, retarget
 from mocap.robot import RobotModel, default_robot
-from mocap.self_collision import Bodies
 from mocap.skeleton import Mapping, describe, load_mapping, shipped_mappings
 from mocap.strip import ENDING, make_strip
 from mocap.strokeset import Cut, choose, cut_strokes, write_set
@@ -125,7 +125,7 @@ def process(
         result = take_over(clip, robot, config.retarget, hand)
     else:
         result = retarget(cleaned.body, robot, config.retarget, hand)
-    bodies = Bodies(robot)
+    bodies = Bodies()
     quality = assess(result, robot, bodies)
     placed = result.joint_pos, result.joint_rot
     needs = demand(result.root_pos, result.root_rot, result.q, result.fps, robot, placed)

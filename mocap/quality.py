@@ -8,12 +8,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from humanoid.bodies import Bodies
 from mocap.filters import close_gaps, low_pass, velocity
 from mocap.momentum import Momentum, compare
 from mocap.retarget import Retargeted
 from mocap.robot import RobotModel
 from mocap.rotations import Array, normalize
-from mocap.self_collision import Bodies, overlap_fraction
+from mocap.self_collision import overlap_fraction
 from mocap.skeleton import SIDES, Body
 
 PENETRATION_M = 0.01
@@ -132,7 +133,7 @@ def assess(motion: Retargeted, robot: RobotModel, bodies: Bodies | None = None) 
     outside = (motion.q < tree.lower - 1e-6) | (motion.q > tree.upper + 1e-6)
     directions = np.degrees(direction_errors(motion, robot))
     legs, arms = [0, 1, 4, 5], [2, 3, 6, 7]
-    near = (bodies or Bodies(robot)).near(motion.joint_pos, motion.joint_rot)
+    near = (bodies or Bodies()).near(motion.joint_pos, motion.joint_rot)
     return Quality(
         slide_m_s=_mean([speed[stance]]),
         slide_kept_m_s=kept,

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from humanoid.bodies import Bodies
 from humanoid.joints import JOINT_NAMES
 from humanoid.motion import Move, RobotMotion, Stroke
 from mocap.arms import solve_arm
@@ -36,7 +37,7 @@ from mocap.momentum import lift_flights
 from mocap.racket import aim_racket, refine_strikes
 from mocap.robot import RobotModel
 from mocap.rotations import Array, axis_matrix, continuous, frame_from, quat_from_matrix
-from mocap.self_collision import Bodies, part_arms_apart
+from mocap.self_collision import part_arms_apart
 from mocap.skeleton import SIDES, Body
 from mocap.smoothness import limit_acceleration
 from mocap.strokes import HumanStroke, find_strokes
@@ -155,7 +156,9 @@ def retarget(
             iterations=3,
         )
     if config.self_collision:
-        q = part_arms_apart(Bodies(robot), root_pos, root_rot, q, config.fps, margin_m=config.self_gap_m)
+        q = part_arms_apart(
+            robot.tree, Bodies(), root_pos, root_rot, q, config.fps, margin_m=config.self_gap_m
+        )
     q = np.clip(limit_acceleration(q, 0.9 * robot.acceleration, config.fps), tree.lower, tree.upper)
     pos, rot = tree.forward(root_pos, root_rot, q)
     contact = _held(robot, legs, pos, rot)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pinocchio as pin
 
+from humanoid.bodies import FOOT_CORNERS
 from humanoid.joints import EFFORT_LIMIT, READY_JOINT_POS
 from humanoid.kinematics import default_pinocchio, to_pinocchio
-from humanoid.model import FOOT_CORNERS
 from humanoid.racket import SITE
 from mocap.kinematics import Chain, Frame, Tree
 from mocap.rotations import Array

@@ -271,7 +271,7 @@ def _clearance(robot: RobotModel, centre: Array, attitude: Array, pos: Array, ro
             start = pos[:, tree.index(f"{side}_{a}_joint")]
             segments.append((start, pos[:, tree.index(f"{side}_{b}_joint")] - start, 0.06))
     torso = robot.waist[2] + 1
-    # Trunk and head as in humanoid.model.BODY_CAPSULES.
+    # Trunk and head as in humanoid.bodies.BODY_CAPSULES.
     for low, high, radius in ((0.06, 0.22, 0.09), (0.41, 0.45, 0.06)):
         start = pos[:, torso] + rot[:, torso] @ np.array([0.01, 0.0, low])
         segments.append((start, rot[:, torso] @ np.array([0.0, 0.0, high - low]), radius))

@@ -91,7 +91,7 @@ def racket_chain() -> Chain:
 
 def foot_chain(side: str) -> Chain:
     """A leg (6 joints) to the middle of its sole; ``side`` is "left" or "right"."""
-    from humanoid.model import SOLE_HEIGHT
+    from humanoid.bodies import SOLE_HEIGHT
 
     return Chain(f"{side}_ankle_roll_link", (0.0375, 0.0, -SOLE_HEIGHT))
 

@@ -64,8 +64,8 @@ MANNER = {"forehand": "forehand_01", "backhand": "backhand_06"}
 """The human stroke of each side: the one whose motion the robot can follow at most goals."""
 FACE = {"forehand": 1.0, "backhand": -1.0}
 BOX = {
-    "forehand": ((-0.3, 0.5), (-1.18, -0.3), (0.4, 1.4)),
-    "backhand": ((-0.3, 0.5), (0.15, 1.12), (0.4, 1.4)),
+    "forehand": ((-0.3, 0.5), (-1.2, -0.1), (0.4, 1.5)),
+    "backhand": ((-0.3, 0.5), (0.05, 1.14), (0.4, 1.5)),
 }
 """Where a planted robot's racket may meet the ball: ranges of x, y, z in the stance frame, m."""
 FASTEST = 12.5
@@ -109,14 +109,14 @@ class Round:
     iterations: int
 
 
-FIRST = 260
+FIRST = 240
 """Goals whose strokes are designed without a fit to start from."""
 ROUNDS = (
-    Round(300, False, False, 0.25, 0.4, 0.03, 10),
-    Round(360, False, True, 0.15, 0.3, 0.01, 8),
-    Round(400, False, True, 0.08, 0.25, 0.005, 8),
-    Round(380, True, True, 0.12, 0.3, 0.003, 10),
-    Round(420, True, True, 0.05, 0.2, 0.002, 8),
+    Round(260, False, False, 0.25, 0.4, 0.03, 10),
+    Round(320, False, True, 0.15, 0.3, 0.01, 8),
+    Round(360, False, True, 0.08, 0.25, 0.005, 8),
+    Round(360, True, True, 0.12, 0.3, 0.003, 10),
+    Round(400, True, True, 0.05, 0.2, 0.002, 8),
 )
 FREE_WEIGHT = 0.15
 """What a stroke for any ball in reach counts in a fit beside one for a goal of the planner."""
@@ -134,7 +134,7 @@ class Sample:
     def sound(self) -> bool:
         """Whether the family may learn from it."""
         s = self.solution
-        return s.cost < 50 and s.zmp_outside < 0.045 and s.torque_share < 1.12
+        return s.cost < 50 and s.zmp_outside < 0.045 and s.torque_share < 1.12 and s.gap > 0.005
 
 
 class Simulator:

@@ -28,7 +28,7 @@ from policies.steps import FEATURES, SIDES, STEP_FOLDER, UNIT, save_steps, way_f
 
 FPS = 50.0
 CONFIG = TrajectoryConfig(
-    knots_s=0.06, style_pelvis=(0.3, 0.3, 0.06, 0.3), style_joint=0.4, smooth_joint=80.0
+    knots_s=0.06, style_pelvis=(0.3, 0.3, 0.06, 0.3), style_joint=0.4, smooth_joint=80.0, leg_margin=0.06
 )
 AHEAD = (-0.1, 0.0, 0.1)
 ASIDE = (0.0, 0.08, 0.16, 0.24)

@@ -26,7 +26,7 @@ import torch
 
 from humanoid.files import atomic_write
 from humanoid.model import build_model
-from humanoid.safety import SafetyMonitor, Shield, pd_torque
+from humanoid.safety import SafetyMonitor, SelfCollisionMonitor, Shield, pd_torque
 from sim.engine import CpuEngine
 from sim.launcher import LEVELS
 from sim.recording import Recorder, Recording
@@ -248,7 +248,7 @@ def evaluate(
         },
         "smoothness_rad_s2": court.smoothness,
         "torque_nm": court.torque,
-        "safety": court.monitor.report(),
+        "safety": {**court.monitor.report(), "self_collision": court.self_collision.report()},
         "shield": None if court.shield is None else dict(court.interventions),
         "recovered": {kind: int(count.sum()) for kind, count in court.task.recovered.items()},
         "wall_s": round(time.perf_counter() - begin, 3),
@@ -328,6 +328,7 @@ class _Court:
             pool=min(2048, self.rounds * n * self.per_episode),
         )
         self.monitor = SafetyMonitor(n)
+        self.self_collision = SelfCollisionMonitor()
         self.shield = (
             Shield(policy.kp, policy.kd, num_robots=n, dt=protocol.control_dt) if config.shield else None
         )
@@ -378,6 +379,7 @@ class _Court:
             latest = np.maximum(task.launched.numpy() - 1, 0)
             active = ~task.finished.numpy() & (episode * self.per_episode + latest < self.config.balls)
             self.monitor.update(pos, vel, pd_torque(targets, pos, vel, policy.kp, policy.kd), active)
+            self.self_collision.update(pos[active])
             targets = self._safe(targets, terms, active)
             task.step(torch.from_numpy(np.asarray(targets, dtype=np.float64)))
             fallen = task.fallen.numpy()

@@ -10,14 +10,14 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from humanoid.safety import SafetyMonitor, pd_torque
+from humanoid.safety import SafetyMonitor, SelfCollisionMonitor, pd_torque
 from policies.evaluation import (
     CONDITIONS,
     EvaluationError,
@@ -156,7 +156,7 @@ def play_matches(
     played_s = 0.0
     recovered: Counter[str] = Counter()
     robots = min(config.envs, config.matches)
-    monitors = [None if isinstance(player, str) else SafetyMonitor(robots) for player in players]
+    monitors = [None if isinstance(player, str) else Monitors(SafetyMonitor(robots)) for player in players]
     walls = [{"harder": 0, "stuck": 0} if player == WALL else None for player in players]
     for first in range(0, config.matches, config.envs):
         batch = _Batch(players, config, first)
@@ -193,6 +193,18 @@ def play_matches(
 def name(player: Contestant) -> str:
     """What a player is called in reports."""
     return player if isinstance(player, str) else player.name
+
+
+@dataclass
+class Monitors:
+    """What watches one side's robots."""
+
+    limits: SafetyMonitor
+    self_collision: SelfCollisionMonitor = field(default_factory=SelfCollisionMonitor)
+
+    def report(self) -> dict[str, Any]:
+        """As `safety` of report.json."""
+        return {**self.limits.report(), "self_collision": self.self_collision.report()}
 
 
 class _Batch:
@@ -236,9 +248,7 @@ class _Batch:
         self.films = [_Film(self.match, m) for m in range(n) if first + m < config.record]
         self.played_s = 0.0
 
-    def play(
-        self, monitors: Sequence[SafetyMonitor | None], progress: Callable[[int], object] | None
-    ) -> None:
+    def play(self, monitors: Sequence[Monitors | None], progress: Callable[[int], object] | None) -> None:
         """All matches of the batch, to their ends."""
         match, counted = self.match, 0
         memory = [
@@ -287,15 +297,17 @@ class _Batch:
 
     def _watch(
         self,
-        monitor: SafetyMonitor | None,
+        monitors: Monitors | None,
         player: Policy,
         side: int,
         action: np.ndarray,
         active: np.ndarray,
     ) -> None:
         robots = self.match.robots[side]
-        if monitor is None or robots is None or not active.any():
+        if monitors is None or robots is None or not active.any():
             return
+        monitor = monitors.limits
+        monitors.self_collision.update(robots.engine.qpos[:, 7:].numpy()[active])
         # The last batch may be smaller than the others.
         padding = ((0, monitor.num_robots - self.n), (0, 0))
         pos, vel, action = (

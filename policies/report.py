@@ -270,7 +270,7 @@ def safety_table(results: Results) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [
         (
             "level", "policy", "position", "velocity", "torque", "braking", "of joint steps",
-            "acceleration rad/s²", "torque N·m",
+            "self-collision", "of steps", "acceleration rad/s²", "torque N·m",
         )
     ]  # fmt: skip
     for level in _levels(results):
@@ -283,6 +283,8 @@ def safety_table(results: Results) -> list[tuple[str, ...]]:
                     name,
                     *(str(s[f"{key}_violations"]) for key in ("position", "velocity", "torque", "braking")),
                     str(s["steps"] * len(JOINT_NAMES)),
+                    str(s["self_collision"]["overlap_steps"]),
+                    str(s["steps"]),
                     _number(r["smoothness_rad_s2"], "{:.1f}"),
                     _number(r["torque_nm"], "{:.2f}"),
                 )

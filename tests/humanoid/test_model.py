@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from humanoid.bodies import FEET, SOLE_HEIGHT
 from humanoid.joints import (
     EFFORT_LIMIT,
     JOINT_NAMES,
@@ -20,7 +21,7 @@ from humanoid.joints import (
     UPPER,
     mirror_joints,
 )
-from humanoid.model import FEET, SOLE_HEIGHT, build_model
+from humanoid.model import build_model
 from humanoid.racket import RACKET, SITE
 
 

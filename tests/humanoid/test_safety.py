@@ -24,6 +24,7 @@ from humanoid.joints import (
 from humanoid.model import build_model
 from humanoid.safety import (
     SafetyMonitor,
+    SelfCollisionMonitor,
     Shield,
     ShieldLimits,
     StateGuard,
@@ -180,6 +181,46 @@ def test_misshapen_input_is_named():
 
 
 # Shield
+
+
+# Self-collision
+
+ELBOW = JOINT_INDEX["right_elbow_joint"]
+SHOULDER = JOINT_INDEX["right_shoulder_roll_joint"]
+
+
+def test_the_ready_pose_hits_nothing():
+    monitor = SelfCollisionMonitor()
+    monitor.update(np.repeat(READY, 3, axis=0))
+    report = monitor.report()
+    assert report["steps"] == 3
+    assert report["overlap_steps"] == 0
+    assert report["by_pair"] == {}
+
+
+def test_an_arm_pressed_into_the_trunk_is_counted_once_a_step_and_robot():
+    """The racket's many pieces, or two pairs at once, do not make two steps of one."""
+    monitor = SelfCollisionMonitor()
+    inside = at(SHOULDER, 0.9, READY)
+    poses = np.concatenate([READY, inside, inside])
+    for _ in range(2):
+        monitor.update(poses)
+    report = monitor.report()
+    assert (report["steps"], report["overlap_steps"]) == (6, 4)
+    assert report["closest_gap_m"] < -0.01
+    assert report["by_pair"][report["closest_pair"]]["closest_gap_m"] == report["closest_gap_m"]
+    assert all("right" in pair or "racket" in pair for pair in report["by_pair"])
+    assert max(entry["overlap_steps"] for entry in report["by_pair"].values()) == 4
+    json.dumps(report, allow_nan=False)
+    monitor.reset()
+    assert monitor.report()["steps"] == 0
+
+
+def test_poses_that_are_no_numbers_hit_nothing():
+    monitor = SelfCollisionMonitor()
+    monitor.update(at(ELBOW, np.nan, READY))
+    report = monitor.report()
+    assert (report["steps"], report["closest_gap_m"], report["closest_pair"]) == (0, None, None)
 
 
 def test_a_harmless_command_passes_unchanged():

@@ -8,6 +8,7 @@ import pinocchio as pin
 import pytest
 
 import assets
+from humanoid.bodies import Bodies, placements
 from humanoid.dynamics import feedforward_torque, velocities
 from humanoid.footing import Footing
 from humanoid.joints import EFFORT_LIMIT, LOWER, UPPER, VELOCITY_LIMIT
@@ -21,6 +22,7 @@ from humanoid.trajectory import (
     TrajectoryConfig,
     TrajectoryError,
     TrajectoryOptimizer,
+    _Rows,
 )
 from mocap.plant import PlantConfig, plant, ready_stance, zero_moment_point
 
@@ -29,9 +31,9 @@ BEFORE = 0.84
 WRIST = EFFORT_LIMIT[UPPER_BODY] < 10
 EVERYTHING = TrajectoryConfig(
     torque_share=-1.0, wrist_share=-1.0, speed_share=-1.0, stop_margin=10.0, leg_margin=10.0,
-    knee=float(LOWER[KNEES[0]]) + 10.0, friction=-1.0, twist=-1.0,
+    knee=float(LOWER[KNEES[0]]) + 10.0, friction=-1.0, twist=-1.0, gap=-1.0,
 )  # fmt: skip
-"""Limits that everything exceeds, so that no row is idle."""
+"""Limits that everything exceeds, so that no row is idle; gaps, whose rows come and go, apart."""
 ROWS = (
     ["torque"] * 17
     + ["zmp"] * 4
@@ -276,3 +278,50 @@ def test_the_jacobian_is_nearly_the_finite_difference(slopes, kind, what):
     """The larger part of a slope is enough for a Gauss–Newton step."""
     told, seen = slopes[kind, what]
     assert np.linalg.norm(told - seen) < 0.25 * np.linalg.norm(seen)
+
+
+def test_the_slopes_of_gaps_are_finite_differences(planted):
+    """With so wide a margin that arms, racket, legs and floor all are too near."""
+    optimizer = make(planted, TrajectoryConfig(gap=0.15))
+    rng = np.random.default_rng(3)
+    c = optimizer.style.copy()
+    c[4:, optimizer.free] += 0.05 * rng.standard_normal(c[4:, optimizer.free].shape)
+
+    def gaps(c):
+        x, v, a = optimizer._states(c)
+        legs = optimizer._solve_legs(x)
+        q, _, _ = optimizer._dynamics(x, v, a, legs.angles)
+        rows = _Rows(True)
+        least = optimizer._gap_rows(rows, q, x, legs.follow)
+        return rows, least
+
+    for _ in range(3):
+        rows, least = gaps(c)
+    assert least < 0.1
+    legs = optimizer._legs.copy()
+    jac = rows.jacobian(optimizer.basis)
+    assert len(jac) > 100
+    way = np.zeros_like(c)
+    way[:, optimizer.free] = rng.standard_normal(way[:, optimizer.free].shape)
+    told = jac @ way[:, optimizer.free].reshape(-1)
+    step, sides = 1e-6, []
+    for sign in (1, -1):
+        optimizer._legs = legs.copy()
+        sides.append(gaps(c + sign * step * way)[0].values())
+    assert len(sides[0]) == len(sides[1]) == len(told)
+    seen = (sides[0] - sides[1]) / (2 * step)
+    assert np.linalg.norm(told - seen) < 1e-3 * np.linalg.norm(seen)
+
+
+def test_arms_and_racket_keep_clear_where_a_free_motion_does_not(planted):
+    def least(config):
+        optimizer = make(planted, config)
+        own = optimizer.state(optimizer.style)
+        # Lower, nearer to the body, slower: there the swing passes the legs.
+        goal = replace(own, pos=own.pos + np.array([-0.1, 0.3, -0.25]), vel=0.7 * own.vel)
+        motion = optimizer.solve(goal).motion
+        pos, rot = placements(motion.joint_pos)
+        return Bodies().near(pos, rot, 1.0).gap.min()
+
+    assert least(TrajectoryConfig(gap=-1.0)) < -0.005
+    assert least(TrajectoryConfig()) > 0.0

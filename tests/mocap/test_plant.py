@@ -8,9 +8,9 @@ import pinocchio as pin
 import pytest
 
 import assets
+from humanoid.bodies import FOOT_CORNERS
 from humanoid.joints import LOWER, READY_JOINT_POS, UPPER
 from humanoid.kinematics import default_pinocchio, to_pinocchio
-from humanoid.model import FOOT_CORNERS
 from humanoid.motion import RobotMotion
 from mocap.plant import PlantConfig, PlantError, balance, plant, ready_stance, zero_moment_point
 

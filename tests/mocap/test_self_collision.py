@@ -1,16 +1,15 @@
-import mujoco
 import numpy as np
 import pytest
 
+from humanoid.bodies import Bodies, closest
 from humanoid.joints import READY_JOINT_POS
-from humanoid.model import BODY_CAPSULES, build_model
 from mocap.robot import RobotModel
-from mocap.self_collision import Bodies, closest, overlap_fraction, part_arms_apart, push_feet
+from mocap.self_collision import overlap_fraction, part_arms_apart, push_feet
 
 
 @pytest.fixture(scope="module")
 def bodies(robot: RobotModel) -> Bodies:
-    return Bodies(robot)
+    return Bodies()
 
 
 def poses(robot: RobotModel, count: int, seed: int = 0) -> np.ndarray:
@@ -22,43 +21,6 @@ def poses(robot: RobotModel, count: int, seed: int = 0) -> np.ndarray:
 def placed(robot: RobotModel, q: np.ndarray):
     root = np.zeros((len(q), 3)), np.tile(np.eye(3), (len(q), 1, 1))
     return (*root, *robot.tree.forward(*root, q))
-
-
-def test_distances_are_mujocos(robot: RobotModel, bodies: Bodies):
-    model = build_model(floor=False)
-    data = mujoco.MjData(model)
-    names = {name for name, *_ in BODY_CAPSULES}
-    of_body = [all(bodies.capsules[i].name in names for i in pair) for pair in bodies.pairs]
-    q = poses(robot, 40)
-    near = bodies.near(*placed(robot, q)[2:], 0.1)
-    assert len(near.frame) > 100
-    for frame, pair, gap in zip(near.frame, near.pair, near.gap, strict=True):
-        # Overlap of capsules whose axes cross has no one depth.
-        if not of_body[pair] or gap < -0.02:
-            continue
-        data.qpos[:] = [0, 0, 0, 1, 0, 0, 0, *q[frame]]
-        mujoco.mj_kinematics(model, data)
-        a, b = (model.geom(f"{bodies.capsules[i].name}_capsule").id for i in bodies.pairs[pair])
-        assert gap == pytest.approx(mujoco.mj_geomDistance(model, data, a, b, 1.0, None), abs=1e-6)
-
-
-def test_what_is_not_reported_is_farther_away(robot: RobotModel, bodies: Bodies):
-    pos, rot = placed(robot, poses(robot, 20))[2:]
-    close, wide = bodies.near(pos, rot, 0.02), bodies.near(pos, rot, 0.5)
-    assert (np.sort(wide.gap[wide.gap < 0.02]) == np.sort(close.gap)).all()
-
-
-def test_nearest_points_are_no_farther_than_any_tried():
-    rng = np.random.default_rng(1)
-    a, b, c, d = rng.normal(size=(4, 300, 3))
-    s, t = closest(a, b, c, d)
-    found = np.linalg.norm(a + s[:, None] * (b - a) - c - t[:, None] * (d - c), axis=1)
-    grid = np.linspace(0.0, 1.0, 41)
-    tried = np.stack(
-        [np.linalg.norm(a + u * (b - a) - c - v * (d - c), axis=1) for u in grid for v in grid]
-    ).min(axis=0)
-    assert (found <= tried + 1e-12).all()
-    assert (found >= tried - 0.1).all()
 
 
 def test_parallel_and_pointlike_capsules_have_a_distance():
@@ -90,7 +52,7 @@ def test_arms_are_pushed_out_of_the_body_smoothly(
 ):
     root_pos, root_rot, pos, rot = placed(robot, through_the_body)
     assert overlap_fraction(bodies.near(pos, rot), 50, 0.005) > 0.2
-    out = part_arms_apart(bodies, root_pos, root_rot, through_the_body, 50.0)
+    out = part_arms_apart(robot.tree, bodies, root_pos, root_rot, through_the_body, 50.0)
     pos, rot = robot.tree.forward(root_pos, root_rot, out)
     assert overlap_fraction(bodies.near(pos, rot), 50, 0.001) == 0.0
     assert (out[:, :15] == through_the_body[:, :15]).all()
@@ -100,11 +62,11 @@ def test_arms_are_pushed_out_of_the_body_smoothly(
 def test_arms_that_are_clear_are_left_alone(robot: RobotModel, bodies: Bodies):
     q = np.tile(READY_JOINT_POS, (10, 1))
     root_pos, root_rot, _, _ = placed(robot, q)
-    assert (part_arms_apart(bodies, root_pos, root_rot, q, 50.0) == q).all()
+    assert (part_arms_apart(robot.tree, bodies, root_pos, root_rot, q, 50.0) == q).all()
 
 
 def test_legs_that_touch_push_the_feet_apart(robot: RobotModel):
-    legs = Bodies(robot, ("thigh", "shin", "foot"))
+    legs = Bodies(("thigh", "shin", "foot"))
     q = np.tile(READY_JOINT_POS, (20, 1))
     assert not push_feet(legs, *placed(robot, q)[2:], 50.0).any()
     for side, sign in (("left", -1.0), ("right", 1.0)):

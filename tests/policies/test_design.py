@@ -94,7 +94,7 @@ def nonsense(planted):
         joints = short.joint_pos.copy()
         joints[:, 12:] += bump * (u @ lever)
         motion = replace(short, joint_pos=joints)
-        solution = Solution(motion, (u @ pull).reshape(21, 4), 1.0, (0.0, 0.0, 0.0), 0.5, 0.0)
+        solution = Solution(motion, (u @ pull).reshape(21, 4), 1.0, (0.0, 0.0, 0.0), 0.5, 0.0, 0.05)
         samples.append(Sample(goal, solution))
     return samples
 
