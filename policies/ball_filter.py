@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sim.ball import GRAVITY, BallParams, aero, fly
+from sim.ball import GRAVITY, BallParams, aero, fly_vectors
 from sim.bounce import bounce
 
 MEMORY = {
@@ -94,7 +94,7 @@ class BallFilter:
         step = torch.full_like(m["drag"][:, 0], dt)
         # How far the observations contradict each other, while the ball is in the air.
         still = torch.zeros_like(last_vel)
-        flown, _, _ = fly(last_pos, last_vel, still, air, step)
+        flown, _, _ = fly_vectors(last_pos, last_vel, still, air, step)
         off = torch.linalg.vector_norm(shown_pos - flown, dim=1, keepdim=True)
         fresh = ~valid | (m["seen"] < 1.5 * dt)
         aloft = ~fresh & (last_pos[:, 2:] + 3 * dt * last_vel[:, 2:] > 0.15) & (last_pos[:, 2:] > 0.3)
@@ -109,7 +109,7 @@ class BallFilter:
         zero = torch.zeros_like(vel[:, 2])
         rolls = torch.stack((-vel[:, 1], vel[:, 0], zero), dim=1) / self.params.radius
         spin = torch.where(bounced, rolls, m["spin"])
-        pos, vel, _ = fly(pos, vel, spin, air, step)
+        pos, vel, _ = fly_vectors(pos, vel, spin, air, step)
         lands = (pos[:, 2:] < self.params.radius) & (vel[:, 2:] < 0.0)
         after, _ = bounce(vel, spin, self.params)
         vel = torch.where(lands, after, vel)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from humanoid.bodies import SOLE_HEIGHT
 from humanoid.joints import JOINT_INDEX, JOINTS, PELVIS
 from humanoid.racket import LINK, QUAT, RACKET
 
@@ -43,45 +44,46 @@ class Chain:
         while link != PELVIS.link:
             rows.insert(0, by_link[link])
             link = by_link[link].parent
-        self.joints = rows
         self.index = torch.tensor([JOINT_INDEX[joint.name] for joint in rows])
-        self._offsets = [torch.tensor(joint.pos) for joint in rows]
-        self._turns = [_matrix(joint.quat) if abs(joint.quat[0]) < 1 - 1e-9 else None for joint in rows]
-        self._end = torch.tensor([float(x) for x in pos])
-        self._end_turn = _matrix([float(x) for x in quat])
+        # A joint's transform is linear in 1, cosine and sine of its angle.
+        parts = torch.zeros(len(rows), 3, 4, 4)
+        for i, joint in enumerate(rows):
+            turn = _matrix(joint.quat)
+            axis = "xyz".index(joint.axis)
+            j, k = (axis + 1) % 3, (axis + 2) % 3
+            still, cosine, sine = (torch.zeros(3, 3) for _ in range(3))
+            still[axis, axis] = 1.0
+            cosine[j, j] = cosine[k, k] = 1.0
+            sine[k, j], sine[j, k] = 1.0, -1.0
+            for part, matrix in enumerate((still, cosine, sine)):
+                parts[i, part, :3, :3] = turn @ matrix
+            parts[i, 0, :3, 3] = torch.tensor(joint.pos)
+            parts[i, 0, 3, 3] = 1.0
+        self._parts = parts
+        end = torch.eye(4)
+        end[:3, :3] = _matrix([float(x) for x in quat])
+        end[:3, 3] = torch.tensor([float(x) for x in pos])
+        self._end = end
 
     def to(self, device: torch.device | str) -> Chain:
         """The same chain with its constants on a device."""
         moved = copy(self)
-        moved.index, moved._end, moved._end_turn = (
-            value.to(device) for value in (self.index, self._end, self._end_turn)
-        )
-        moved._offsets = [offset.to(device) for offset in self._offsets]
-        moved._turns = [turn if turn is None else turn.to(device) for turn in self._turns]
+        for name in ("index", "_parts", "_end"):
+            setattr(moved, name, getattr(self, name).to(device))
         return moved
 
     def forward(self, joint_pos: Tensor) -> Pose:
         """Pose of the end for the chain's joint angles, (N, J), rad."""
-        n = joint_pos.shape[0]
-        dtype = joint_pos.dtype
-        rot = torch.eye(3, dtype=dtype, device=joint_pos.device).expand(n, 3, 3)
-        pos = torch.zeros(n, 3, dtype=dtype, device=joint_pos.device)
-        cosines, sines = joint_pos.cos(), joint_pos.sin()
-        for i, joint in enumerate(self.joints):
-            pos = pos + rot @ self._offsets[i].to(dtype)
-            turn = self._turns[i]
-            if turn is not None:
-                rot = rot @ turn.to(dtype)
-            c, s = cosines[:, i : i + 1], sines[:, i : i + 1]
-            x, y, z = rot[..., 0], rot[..., 1], rot[..., 2]
-            if joint.axis == "x":
-                rot = torch.stack((x, c * y + s * z, c * z - s * y), dim=-1)
-            elif joint.axis == "y":
-                rot = torch.stack((c * x - s * z, y, s * x + c * z), dim=-1)
-            else:
-                rot = torch.stack((c * x + s * y, c * y - s * x, z), dim=-1)
-        end = pos + rot @ self._end.to(dtype)
-        return Pose(end, rot @ self._end_turn.to(dtype))
+        parts = self._parts.to(joint_pos.dtype)
+        cos, sin = joint_pos.cos()[..., None, None], joint_pos.sin()[..., None, None]
+        place = parts[:, 0] + cos * parts[:, 1] + sin * parts[:, 2]
+        # Neighbours are multiplied all at once, until one is left.
+        while place.shape[1] > 1:
+            even = place.shape[1] // 2 * 2
+            pairs = place[:, 0:even:2] @ place[:, 1:even:2]
+            place = torch.cat((pairs, place[:, even:]), dim=1) if even < place.shape[1] else pairs
+        end = place[:, 0] @ self._end.to(joint_pos.dtype)
+        return Pose(end[:, :3, 3], end[:, :3, :3])
 
 
 def racket_chain() -> Chain:
@@ -91,8 +93,6 @@ def racket_chain() -> Chain:
 
 def foot_chain(side: str) -> Chain:
     """A leg (6 joints) to the middle of its sole; ``side`` is "left" or "right"."""
-    from humanoid.bodies import SOLE_HEIGHT
-
     return Chain(f"{side}_ankle_roll_link", (0.0375, 0.0, -SOLE_HEIGHT))
 
 

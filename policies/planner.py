@@ -16,7 +16,7 @@ from torch import Tensor
 
 from humanoid.racket import RACKET
 from policies.perceptron import load
-from policies.steps import StepSet, led
+from policies.steps import StepSet
 from policies.strokes import GOAL_SIZE, StrokeSet
 from sim.ball import GRAVITY, BallParams, BallState
 from sim.predict import predict
@@ -28,6 +28,8 @@ face. To: velocity and normal of the racket. All in the court frame, m, m/s, rad
 WORTH_INPUTS, WORTH_OUTPUTS = GOAL_SIZE + 3 + 4, 3
 """Scaled goal, the ball's velocity in the stance frame, aim x, y and clearance, face. To: log odds that the ball comes
 back into the court, that it lands near where it was aimed, and that the robot falls."""
+COARSE = 0.4
+"""Integration step of the ball's flight, s."""
 NOWHERE = -1e4
 """Worth of what cannot be."""
 
@@ -257,7 +259,7 @@ class Planner:
         rolled = torch.stack((-ball_vel[:, 1], ball_vel[:, 0], torch.zeros_like(time)), dim=1)
         rolled = config.roll / float(self.params.radius) * rolled
         spin = torch.where(once[:, None], rolled, torch.zeros_like(rolled) if spin is None else spin)
-        path = predict(BallState(ball_pos, ball_vel, spin), params, self.horizon, 2 * strokes.dt)
+        path = predict(BallState(ball_pos, ball_vel, spin), params, self.horizon, 2 * strokes.dt, COARSE)
         step = 2 * strokes.dt
         when = path.time - (torch.zeros_like(time) if late is None else late)[:, None]
         first = torch.where(once, torch.full_like(time, -1.0), path.bounce_time)
@@ -380,37 +382,47 @@ class Planner:
         scaled, flow = (value[:, ::2, :, every - 1 :: every] for value in (scaled, flow))
         local, when, window = local[:, ::2], when[:, ::2], window[:, ::2]
         after = window & (when >= (busy + config.lead + self.steps.duration + config.settle)[:, None])
-        moved = torch.zeros(len(ways), GOAL_SIZE, device=local.device)
-        moved[:, :2] = ways
-        shape = (local.shape[0], when.shape[1], strokes.num_strokes, aims.shape[1])
-        face = strokes.face[:, None, None].expand(*shape, 1)
-        aim = aims[:, None, None].expand(*shape, 2)
-        clearance = clearance[:, None].expand(*shape, 1)
+        # All ways at once: (N, W, T, K, C, …), the first two axes as one for the networks.
+        count, moments, kinds, every = len(ways), when.shape[1], strokes.num_strokes, aims.shape[1]
+        moved = torch.cat((ways, ways.new_zeros(count, GOAL_SIZE - 2)), dim=1)
+        shifted = scaled[:, None] - (moved[:, None] / strokes.scale)[None, :, None, :, None]
+        place = local[:, None] - torch.cat((ways, ways.new_zeros(count, 1)), dim=1)[:, None]
+        beyond = self._beyond(place[..., None, :], strokes.low, strokes.high)[..., None]
+
+        none = torch.zeros_like(scaled[..., :1])
+
+        def spread(value: Tensor) -> Tensor:
+            """The same for all ways."""
+            full = value[:, None].expand(-1, count, moments, kinds, every, value.shape[-1])
+            return full.flatten(0, 1)
+
+        worth = self._worth(
+            shifted.flatten(0, 1),
+            spread(flow),
+            spread(aims[:, None, None]),
+            spread(none + clearance[:, None]),
+            spread(none + strokes.face[:, None, None]),
+            beyond.flatten(0, 1),
+            spread(close[..., None])[..., 0],
+        ).reshape(-1, count, moments, kinds, every)
+        worth = torch.where(after[:, None, :, None, None], worth, torch.full_like(worth, NOWHERE))
         heading = stance[:, 2]
-        found = best - self._off_home(stance[:, :2])
-        way = torch.zeros_like(local[:, 0, :2])
-        for row in range(len(ways)):
-            shifted = scaled - (moved[row] / strokes.scale)[:, None]
-            place = local - torch.cat((ways[row], ways.new_zeros(1)))
-            beyond = self._beyond(place[:, :, None], strokes.low, strokes.high)
-            worth = self._worth(shifted, flow, aim, clearance, face, beyond[..., None], close)
-            worth = torch.where(after[:, :, None, None], worth, torch.full_like(worth, NOWHERE))
-            there = led(stance, torch.cat((ways[row], ways.new_zeros(1))).expand_as(stance))
-            value = worth.flatten(1).amax(dim=1) - config.gain
-            value = value - config.stride_cost * ways[row].square().sum()
-            value = value - self._off_home(there[:, :2])
-            better = value > found
-            found = torch.where(better, value, found)
-            way = torch.where(better[:, None], ways[row], way)
+        cos, sin = heading.cos()[:, None], heading.sin()[:, None]
+        x, y = ways.unbind(1)
+        there = stance[:, None, :2] + torch.stack((cos * x - sin * y, sin * x + cos * y), dim=-1)
+        value = worth.flatten(2).amax(dim=2) - config.gain - config.stride_cost * ways.square().sum(1)
+        most, index = (value - self._off_home(there)).max(dim=1)
+        better = most > best - self._off_home(stance[:, :2])
+        way = torch.where(better[:, None], ways[index], torch.zeros_like(local[:, 0, :2]))
         turn = (-heading).clamp(-self.steps.longest[2], self.steps.longest[2])
         better = (way != 0).any(dim=1) | ((heading.abs() > config.least_turn) & after.any(dim=1))
         way = torch.cat((way, turn[:, None]), dim=1)
         return torch.where(better[:, None], way, torch.zeros_like(way))
 
     def _off_home(self, place: Tensor) -> Tensor:
-        """What standing at places (N, 2) costs, (N,)."""
+        """What standing at places (…, 2) costs, (…)."""
         off = place - place.new_tensor(self.config.home)
-        return (off.square() * place.new_tensor(self.config.home_cost)).sum(1)
+        return (off.square() * place.new_tensor(self.config.home_cost)).sum(-1)
 
     @staticmethod
     def _beyond(pos: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -113,16 +113,19 @@ class StrokeSet:
         goal = torch.cat((pos, vel, normal[..., 1:]), dim=-1)
         return (goal - self.centre[stroke]) / self.scale[stroke]
 
-    def asked(self, stroke: Tensor, scaled: Tensor, racket: Chain, rounds: int = 6) -> Tensor:
+    def asked(
+        self, stroke: Tensor, scaled: Tensor, racket: Chain, rounds: int = 6, start: Tensor | None = None
+    ) -> Tensor:
         """What to ask a family for so that it delivers scaled goals (N, GOAL_SIZE): the same shape.
 
         Args:
             stroke: families, (N,). scaled: goals. racket: kinematics of the racket.
             rounds: what the stroke's racket misses is asked for in addition so often.
+            start: what was asked for a moment ago, (N, GOAL_SIZE), NaN where nothing was; default: nowhere.
         """
         wanted = scaled - (features(scaled).unsqueeze(1) @ self.lead[stroke])[:, 0]
         # Broyden's method; the best so far is kept, so that goals which no stroke of the family passes do no harm.
-        asked = best = wanted
+        asked = best = wanted if start is None else torch.where(torch.isnan(start), wanted, start)
         off = self.passes(stroke, asked, racket) - wanted
         least = torch.linalg.vector_norm(off, dim=1, keepdim=True)
         inverse = torch.eye(GOAL_SIZE, device=scaled.device).expand(scaled.shape[0], -1, -1)
@@ -208,13 +211,11 @@ def features(scaled: Tensor) -> Tensor:
     i, j = torch.triu_indices(3, 3, device=scaled.device)
     squares = pos[..., i] * pos[..., j]
     # Every cubic term of the position once: a square and a component not before its second.
-    cubes = [
-        squares[..., k] * pos[..., n] for k, second in enumerate((0, 1, 2, 1, 2, 2)) for n in range(second, 3)
-    ]
+    square = [k for k, second in enumerate((0, 1, 2, 1, 2, 2)) for _ in range(second, 3)]
+    third = [n for second in (0, 1, 2, 1, 2, 2) for n in range(second, 3)]
+    cubes = squares[..., square] * pos[..., third]
     mixed = (squares.unsqueeze(-1) * vel.unsqueeze(-2)).flatten(-2)
-    return torch.cat(
-        (one, scaled, scaled[..., rows] * scaled[..., columns], torch.stack(cubes, dim=-1), mixed), dim=-1
-    )
+    return torch.cat((one, scaled, scaled[..., rows] * scaled[..., columns], cubes, mixed), dim=-1)
 
 
 def stroke_names(folder: Path = FAMILY_FOLDER) -> tuple[str, ...]:

@@ -307,3 +307,36 @@ def fly(pos: Tensor, vel: Tensor, spin: Tensor, air: Aero, h: Tensor) -> tuple[T
     pos_end = by_component(*_along(p, v_sum, sixth))  # type: ignore[arg-type]
     vel_end = by_component(*_along(v1, a_sum, sixth))  # type: ignore[arg-type]
     return pos_end, vel_end, spin_end
+
+
+def fly_vectors(
+    pos: Tensor, vel: Tensor, spin: Tensor, air: Aero, h: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`fly` in as few operations as it takes instead of the quickest ones: for few balls, where an operation costs the
+    same whatever it works on, as in a policy that plays one robot. Arguments and returns as in `fly`."""
+    h, half = h.unsqueeze(-1), _spin_factor(air, h).unsqueeze(-1)
+    drag, lift, two_radii = (value.unsqueeze(-1) for value in air[:3])
+    once = torch.tensor([1, 2, 0], device=vel.device)
+    twice = torch.tensor([2, 0, 1], device=vel.device)
+    down = torch.tensor([0.0, 0.0, GRAVITY], dtype=vel.dtype, device=vel.device)
+    w1 = spin.index_select(-1, once), spin.index_select(-1, twice)
+
+    def pull(v: Tensor, w: tuple[Tensor, Tensor]) -> Tensor:
+        across = w[0] * v.index_select(-1, twice) - w[1] * v.index_select(-1, once)
+        speed2 = (v * v).sum(-1, keepdim=True)
+        turn = (across * across).sum(-1, keepdim=True).sqrt()
+        share = lift * speed2 / (speed2 + turn * two_radii).clamp(min=1e-12)
+        return share * across - drag * speed2.sqrt() * v - down
+
+    w2 = w1[0] * half, w1[1] * half
+    w4 = w2[0] * half, w2[1] * half
+    a1 = pull(vel, w1)
+    v2 = vel + 0.5 * h * a1
+    a2 = pull(v2, w2)
+    v3 = vel + 0.5 * h * a2
+    a3 = pull(v3, w2)
+    v4 = vel + h * a3
+    a4 = pull(v4, w4)
+    sixth = h / 6
+    pos_end = pos + sixth * (vel + v4 + 2 * (v2 + v3))
+    return pos_end, vel + sixth * (a1 + a4 + 2 * (a2 + a3)), spin * half * half

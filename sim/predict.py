@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sim.ball import Aero, BallParams, BallState, aero, fly
+from sim.ball import Aero, BallParams, BallState, aero, fly_vectors
 from sim.bounce import bounce
 
 COARSE_STEP = 0.2
-"""Longest integration step, s."""
+"""Longest integration step unless asked otherwise, s."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,9 @@ def fly_arc(state: BallState, air: Aero, duration: Tensor, steps: int) -> Arc:
     pos, vel, spin = state.pos, state.vel, state.spin
     nodes = [(pos, vel)]
     for _ in range(steps):
-        pos, vel, spin = fly(pos, vel, spin, air, h)
+        pos, vel, spin = fly_vectors(pos, vel, spin, air, h)
         nodes.append((pos, vel))
-    return Arc(_stack([p for p, _ in nodes]), _stack([v for _, v in nodes]), h)
-
-
-def _stack(nodes: list[Tensor]) -> Tensor:
-    """(..., 3) tensors as (M, ..., 3), contiguous by component."""
-    return torch.stack([node.movedim(node.ndim - 1, 0) for node in nodes], dim=1).movedim(0, -1)
+    return Arc(torch.stack([p for p, _ in nodes]), torch.stack([v for _, v in nodes]), h)
 
 
 @dataclass(frozen=True)
@@ -118,7 +113,13 @@ class Prediction:
     second_bounce_time: Tensor
 
 
-def predict(state: BallState, params: BallParams, horizon: float = 1.6, dt: float = 0.02) -> Prediction:
+def predict(
+    state: BallState,
+    params: BallParams,
+    horizon: float = 1.6,
+    dt: float = 0.02,
+    coarse: float = COARSE_STEP,
+) -> Prediction:
     """Predict flight, one bounce on the ground, and flight to the second ground contact. Net and racket are
     ignored.
 
@@ -127,13 +128,15 @@ def predict(state: BallState, params: BallParams, horizon: float = 1.6, dt: floa
         params: physics, as believed.
         horizon: s.
         dt: spacing of the returned times, s.
+        coarse: longest integration step, s. Over 2.4 s the ball is off by up to 0.2 mm with 0.2 s and 1.7 mm with 0.4 s
+            (rally; match: 0.8 and 7 mm).
 
     Returns:
         See `Prediction`; T = round(horizon / dt) + 1.
     """
     air = aero(params, state.pos)
     radius = torch.as_tensor(params.radius, dtype=state.pos.dtype, device=state.pos.device)
-    steps = max(1, math.ceil(horizon / COARSE_STEP - 1e-9))
+    steps = max(1, math.ceil(horizon / coarse - 1e-9))
     n = state.pos.shape[:-1]
     duration = torch.full(n, horizon, dtype=state.pos.dtype, device=state.pos.device)
     first = fly_arc(state, air, duration, steps)
