@@ -314,7 +314,8 @@ def print_report(evaluation: Evaluation) -> None:
     print(
         f"  safety: steps beyond limits: position {safety['position_violations']}, "
         f"velocity {safety['velocity_violations']}, torque {safety['torque_violations']}; "
-        f"into itself: {safety['self_collision']['overlap_steps']} of {safety['steps']} steps; closest to a joint's end {safety['closest_position_margin_rad']:+.3f} rad ({joint(r)})"
+        f"into itself: {safety['self_collision']['overlap_steps']} of {safety['steps']} steps; "
+        f"closest to a joint's end {safety['closest_position_margin_rad']:+.3f} rad ({joint(r)})"
     )
     print(f"  {recovered(r)}")
 

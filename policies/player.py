@@ -88,6 +88,8 @@ class PlayerConfig:
         swing: what comes before the strike and keeps its own time, s.
         feedback: share of the balance regulator's correction that is used, 0–1.
         steps: whether it takes steps between strokes.
+        prior: whether it follows strokes. Without, the reference is the ready pose whatever is planned, and the network
+            finds its own way to the goal: the baseline that shows what the strokes are worth.
         foot_hold: share of the pelvis's turn that a foot in the air does not follow.
         stance_rate: how fast the stance follows the feet if they slip, 1/s.
         planner: see `PlannerConfig`. filter: see `FilterConfig`. latency: see `LatencyConfig`.
@@ -106,6 +108,7 @@ class PlayerConfig:
     swing: float = 0.36
     feedback: float = 0.65
     steps: bool = True
+    prior: bool = True
     foot_hold: float = 1.0
     stance_rate: float = 12.0
     planner: PlannerConfig = field(default_factory=PlannerConfig)
@@ -445,6 +448,8 @@ class Player:
         table = s.weights.flatten(0, 1)
         weights = torch.lerp(table[row], table[row + 1], u)
         values = (features(m["asked"]).unsqueeze(1) @ weights)[:, 0]
+        if not self.config.prior:
+            values = s.weights[0, 0, 0].expand_as(values)
         out = dict(zip(COLUMNS, values.split(list(COLUMNS.values()), dim=1), strict=True))
         moving = (frame < end - 1e-2).float()[:, None] * m["rate"]
         for name in ("root_lin_vel", "heading_rate", "joint_vel"):

@@ -322,6 +322,15 @@ def test_a_bounce_is_remembered_until_the_ball_is_gone(player):
 # Reference
 
 
+def test_without_a_prior_the_reference_is_the_ready_pose(player, goals_of):
+    alone = Player(player.strokes, replace(player.config, prior=False))
+    for phase in (0.3, 0.7):
+        ref = alone.reference(swinging(alone, goals_of(1.0, 3), phase))
+        assert torch.allclose(ref.joint_pos, READY.expand(3, -1), atol=1e-5)
+        assert ref.joint_vel.abs().max() < 1e-5
+        assert ref.root_lin_vel.abs().max() < 1e-5
+
+
 def test_at_the_strike_the_reference_passes_near_the_goal(player, goals_of):
     """Position, velocity and face; near, because a stroke leads what lags behind it."""
     stroke, pos, vel, normal = goals_of(1.5, 5)
