@@ -26,6 +26,7 @@ def run_app(
     config_name: str,
     expected: tuple[type[Exception], ...] = (),
     arguments: Sequence[str] | None = None,
+    objective: Callable[[], float] | None = None,
 ) -> int:
     """Compose a configuration from the command line and run a task with it.
 
@@ -38,6 +39,7 @@ def run_app(
         config_name: of the YAML file.
         expected: errors of the task that users cause; shown in one line.
         arguments: of the command line; the process's own by default.
+        objective: how good the last task's result was, for sweepers that look for the best one (``--multirun``).
 
     Returns:
         Exit code: the task's, 2 for users' mistakes, 130 when interrupted.
@@ -64,8 +66,9 @@ def run_app(
         sys.argv = [name, *arguments]
         codes = [0]
 
-        def wrapped(config: DictConfig) -> None:
+        def wrapped(config: DictConfig) -> float | None:
             codes.append(run(config))
+            return objective() if objective and codes[-1] == 0 else None
 
         hydra.main(version_base="1.3", config_path=folder, config_name=config_name)(wrapped)()
         return max(codes)

@@ -8,7 +8,9 @@ Several processes, each with robots of its own, learn one policy together by RSL
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
+import math
 import os
 import signal
 import sys
@@ -331,6 +333,13 @@ class Trainer:
         with atomic_write(path, "w") as file:
             file.writelines([head, *kept])
 
+    def score(self, updates: int = 20) -> float:
+        """Share of strikes that came back into the court in the last updates, exploration included; NaN without any."""
+        with (self.folder / "curve.csv").open() as file:
+            rows = list(csv.DictReader(file))[-updates:]
+        shares = [float(row["in_court"]) for row in rows if row["in_court"]]
+        return sum(shares) / len(shares) if shares else math.nan
+
     def _append_curve(self, iteration: int, row: dict[str, float]) -> None:
         path = self.folder / "curve.csv"
         columns = (
@@ -402,6 +411,10 @@ def runner_config(ppo: PpoConfig) -> dict[str, Any]:
     }
 
 
+_scores: list[float] = []
+"""Of the runs of this process, see `Trainer.score`."""
+
+
 def _run(values: dict[str, Any]) -> int:
     config = typed(TrainConfig, values)
     trainer = Trainer(config)
@@ -417,6 +430,7 @@ def _run(values: dict[str, Any]) -> int:
         )
         return 130
     print(f"{trainer.checkpoint}: {trainer.samples / 1e6:.2f} million steps, {trainer.wall_s / 60:.1f} min")
+    _scores.append(trainer.score())
     return 0
 
 
@@ -429,6 +443,7 @@ def main() -> None:
         schema=plain(TrainConfig()),
         config_name="train",
         expected=(CheckpointError, ConfigError, GoalError, MotionError),
+        objective=lambda: _scores[-1],
     )
     raise SystemExit(code)
 

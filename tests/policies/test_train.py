@@ -1,6 +1,7 @@
 """Training: exact resume, interrupts, and messages for wrong input."""
 
 import errno
+import math
 import os
 import signal
 import subprocess
@@ -109,6 +110,20 @@ def test_the_curve_has_a_row_an_update_after_a_resume_too(config):
     assert [int(row[0]) for row in rows[1:]] == [0, 1, 2, 3]
     assert [int(row[1]) for row in rows[1:]] == [32, 64, 96, 128]
     assert {len(row) for row in rows} == {len(rows[0])}
+
+
+def test_the_score_is_the_share_of_returned_strikes_of_the_last_updates(config):
+    trainer = trained(replace(config, iterations=1))
+    head = (trainer.folder / "curve.csv").read_text().splitlines()[0]
+    column = head.split(",").index("in_court")
+    rows = [[""] * len(head.split(",")) for _ in range(5)]
+    for row, share in zip(rows, ("0.9", "0.2", "", "0.4", "0.6"), strict=True):
+        row[column] = share
+    (trainer.folder / "curve.csv").write_text("\n".join([head, *(",".join(row) for row in rows)]) + "\n")
+    assert trainer.score(4) == pytest.approx(0.4)
+    assert trainer.score(5) == pytest.approx(0.525)
+    (trainer.folder / "curve.csv").write_text(head + "\n")
+    assert math.isnan(trainer.score())
 
 
 def test_a_runs_folder_holds_config_checkpoint_curve_and_events(config):
