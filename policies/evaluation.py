@@ -27,6 +27,7 @@ import torch
 from humanoid.files import atomic_write
 from humanoid.model import build_model
 from humanoid.safety import SafetyMonitor, SelfCollisionMonitor, Shield, pd_torque
+from policies.style import StyleMeter
 from sim.engine import CpuEngine
 from sim.launcher import LEVELS
 from sim.recording import Recorder, Recording
@@ -248,6 +249,7 @@ def evaluate(
         },
         "smoothness_rad_s2": court.smoothness,
         "torque_nm": court.torque,
+        "style": court.style.report(),
         "safety": {**court.monitor.report(), "self_collision": court.self_collision.report()},
         "shield": None if court.shield is None else dict(court.interventions),
         "recovered": {kind: int(count.sum()) for kind, count in court.task.recovered.items()},
@@ -329,6 +331,7 @@ class _Court:
         )
         self.monitor = SafetyMonitor(n)
         self.self_collision = SelfCollisionMonitor()
+        self.style = StyleMeter(n)
         self.shield = (
             Shield(policy.kp, policy.kd, num_robots=n, dt=protocol.control_dt) if config.shield else None
         )
@@ -357,6 +360,7 @@ class _Court:
         task.record = BallRecord()
         if self.shield is not None:
             self.shield.reset()
+        self.style.restart(np.ones(n, dtype=bool))
         memory = policy.initial_memory(n)
         first = number * n  # number of the first episode
         episode = first + np.arange(n)
@@ -381,6 +385,7 @@ class _Court:
             self.monitor.update(pos, vel, pd_torque(targets, pos, vel, policy.kp, policy.kd), active)
             self.self_collision.update(pos[active])
             targets = self._safe(targets, terms, active)
+            met = task.contact.clone()
             task.step(torch.from_numpy(np.asarray(targets, dtype=np.float64)))
             fallen = task.fallen.numpy()
             judged = episode * self.per_episode + np.maximum(task.launched.numpy() - 1, 0) < self.config.balls
@@ -392,10 +397,13 @@ class _Court:
             self._torque_count += torque.size
             self._jerks += float(change.sum())
             self._jerk_count += change.size
+            struck = (task.contact & ~met).any(dim=0).numpy() & active
+            self.style.update(task.engine.qpos[:, 7:].numpy(), task.engine.qpos[:, 3:7].numpy(), struck)
             for film in films:
                 film.add()
             if fallen.any():
                 task.place(torch.from_numpy(np.flatnonzero(fallen)))
+                self.style.restart(fallen)
                 memory = np.where(fallen[:, None], np.float32(0.0), memory)
                 if self.shield is not None:
                     self.shield.reset(robots=fallen)

@@ -27,7 +27,7 @@ from sim.return_task import FALL, MISS, OUT, OUTCOMES, RETURNED, ReturnTask
 FIELDS = [
     "policy", "bundle_sha256", "level", "condition", "seed", "balls", "outcomes", "in_court", "success",
     "contact_rate", "landing_error_m", "falls_per_100", "rally_length", "by_stroke", "by_zone",
-    "smoothness_rad_s2", "torque_nm", "safety", "shield", "recovered", "wall_s",
+    "smoothness_rad_s2", "torque_nm", "style", "safety", "shield", "recovered", "wall_s",
 ]  # fmt: skip
 SHORT = EvaluationConfig(level="feed", balls=2, threads=1)
 
