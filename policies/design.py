@@ -64,8 +64,8 @@ MANNER = {"forehand": "forehand_01", "backhand": "backhand_06"}
 """The human stroke of each side: the one whose motion the robot can follow at most goals."""
 FACE = {"forehand": 1.0, "backhand": -1.0}
 BOX = {
-    "forehand": ((-0.3, 0.5), (-1.2, -0.1), (0.4, 1.5)),
-    "backhand": ((-0.3, 0.5), (0.05, 1.14), (0.4, 1.5)),
+    "forehand": ((-0.3, 0.5), (-1.18, -0.15), (0.4, 1.45)),
+    "backhand": ((-0.3, 0.5), (0.08, 1.12), (0.4, 1.45)),
 }
 """Where a planted robot's racket may meet the ball: ranges of x, y, z in the stance frame, m."""
 FASTEST = 12.5
@@ -112,11 +112,10 @@ class Round:
 FIRST = 240
 """Goals whose strokes are designed without a fit to start from."""
 ROUNDS = (
-    Round(260, False, False, 0.25, 0.4, 0.03, 10),
-    Round(320, False, True, 0.15, 0.3, 0.01, 8),
-    Round(360, False, True, 0.08, 0.25, 0.005, 8),
-    Round(360, True, True, 0.12, 0.3, 0.003, 10),
-    Round(400, True, True, 0.05, 0.2, 0.002, 8),
+    Round(180, False, False, 0.6, 1.0, 0.03, 12),
+    Round(240, False, True, 0.3, 0.5, 0.02, 10),
+    Round(260, True, True, 0.15, 0.3, 0.005, 10),
+    Round(280, True, True, 0.06, 0.2, 0.002, 8),
 )
 FREE_WEIGHT = 0.15
 """What a stroke for any ball in reach counts in a fit beside one for a goal of the planner."""
@@ -255,11 +254,15 @@ class Designer:
         stages = 2 if _far(near.goal, goal) < 6 else 3
         return Sample(goal, self.optimizer.approach(asked, near.solution.coefficients, stages, 12))
 
-    def near(self, goal: np.ndarray, guess: Guess, plan: Round) -> Sample:
-        """A stroke for a goal near what a fit says."""
-        coefficients = guess(goal)
+    def near(self, goal: np.ndarray, guess: Guess, plan: Round, known: list[Sample]) -> Sample:
+        """A stroke for a goal near what a fit says, found from there or else from the nearest of those known."""
+        coefficients, asked = guess(goal), _state(goal, self.face)
         self.optimizer.set_style(coefficients, plan.joint, plan.pelvis)
-        return Sample(goal, self.optimizer.solve(_state(goal, self.face), coefficients, plan.iterations))
+        sample = Sample(goal, self.optimizer.solve(asked, coefficients, plan.iterations))
+        if sample.sound:
+            return sample
+        start = min(known, key=lambda s: _far(s.goal, goal)).solution.coefficients
+        return Sample(goal, self.optimizer.approach(asked, start, 2, plan.iterations))
 
 
 class Guess:
@@ -547,13 +550,15 @@ def design_side(
     for number, plan in enumerate(rounds):
         if plan.planned and len(goals) < plan.count:
             goals = planned_goals(kind, sum(p.count for p in rounds), 21)
-        guess = Guess([s for s in samples if s.sound], plan)
+        known = [s for s in samples if s.sound]
+        guess = Guess(known, plan)
         mine = goals[: plan.count] if plan.planned else reachable_goals(kind, plan.count, 10 + number)
         goals = goals[len(mine) :] if plan.planned else goals
         made = [
-            designer.near(goal, guess, plan) for goal in tqdm(mine, desc=f"{kind}, {number}", disable=None)
+            designer.near(goal, guess, plan, known)
+            for goal in tqdm(mine, desc=f"{kind}, {number}", disable=None)
         ]
-        samples = [s for s in made if s.sound] + (free if plan.planned else [])
+        samples = [s for s in made if s.sound] + free
     return samples
 
 

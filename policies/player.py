@@ -64,9 +64,6 @@ MEMORY: dict[str, int] = {
 }
 """The player's memory by name and size. All zeros: not started."""
 MEMORY_SIZE = sum(MEMORY.values())
-ROUNDS = 2
-"""In each control step the stroke is bent toward its goal so often: at its beginning, where it is the same for all
-goals, roughly, and exactly soon after."""
 STEP_SIZE = 4 + 6
 """What the network sees of a step: whether there is one, its way, and its clock as bumps 0.12 s apart."""
 
@@ -340,9 +337,7 @@ class Player:
         )
         # What has been struck is done with, wherever the feet go from there.
         if replan:
-            # The goal moves little from step to step: it goes on from what was asked for last.
-            start = torch.where(begin[:, None], torch.nan, m["asked"])
-            m["asked"] = torch.where(m["begun"] > 0.5, self.ask(m, ROUNDS, start), m["asked"])
+            m["asked"] = torch.where(m["begun"] > 0.5, self.ask(m), m["asked"])
         else:
             ids = begun.nonzero().squeeze(1)
             m["asked"] = m["asked"].index_copy(
@@ -462,13 +457,13 @@ class Player:
             out = {name: value + going * step[name] for name, value in out.items()}
         return out
 
-    def ask(self, m: dict[str, Tensor], rounds: int = 6, start: Tensor | None = None) -> Tensor:
-        """What the stroke's family is asked for so that it delivers the goal, (N, GOAL_SIZE); see `StrokeSet.asked`."""
+    def ask(self, m: dict[str, Tensor]) -> Tensor:
+        """What the stroke's family is asked for so that it delivers the goal, (N, GOAL_SIZE)."""
         stroke = m["stroke"][:, 0].round().to(torch.int64)
         goal = [self.to_stance(m, name) for name in ("pos", "vel", "normal")]
         scaled = self.strokes.scaled(stroke, *goal)
         scaled = self.strokes.within(stroke, scaled, self.planner.config.strain)
-        return self.strokes.asked(stroke, scaled, self.racket, rounds, start)
+        return self.strokes.asked(stroke, scaled, self.racket)
 
     def reference(
         self, m: dict[str, Tensor], ahead: float = 0.0, clip: dict[str, Tensor] | None = None

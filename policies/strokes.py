@@ -113,19 +113,16 @@ class StrokeSet:
         goal = torch.cat((pos, vel, normal[..., 1:]), dim=-1)
         return (goal - self.centre[stroke]) / self.scale[stroke]
 
-    def asked(
-        self, stroke: Tensor, scaled: Tensor, racket: Chain, rounds: int = 6, start: Tensor | None = None
-    ) -> Tensor:
+    def asked(self, stroke: Tensor, scaled: Tensor, racket: Chain, rounds: int = 6) -> Tensor:
         """What to ask a family for so that it delivers scaled goals (N, GOAL_SIZE): the same shape.
 
         Args:
             stroke: families, (N,). scaled: goals. racket: kinematics of the racket.
             rounds: what the stroke's racket misses is asked for in addition so often.
-            start: what was asked for a moment ago, (N, GOAL_SIZE), NaN where nothing was; default: nowhere.
         """
         wanted = scaled - (features(scaled).unsqueeze(1) @ self.lead[stroke])[:, 0]
         # Broyden's method; the best so far is kept, so that goals which no stroke of the family passes do no harm.
-        asked = best = wanted if start is None else torch.where(torch.isnan(start), wanted, start)
+        asked = best = wanted
         off = self.passes(stroke, asked, racket) - wanted
         least = torch.linalg.vector_norm(off, dim=1, keepdim=True)
         inverse = torch.eye(GOAL_SIZE, device=scaled.device).expand(scaled.shape[0], -1, -1)
