@@ -15,6 +15,7 @@ some twenty steps of a few tens of milliseconds.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pinocchio as pin
@@ -443,7 +444,7 @@ class TrajectoryOptimizer:
         # Axes that cross have no direction apart.
         normal = away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-6)
         pairs = bodies.joint[bodies.pairs[near.pair]]
-        found = [
+        found: list[tuple[Any, ...]] = [
             (t, gap, n, ((p, joint[0], 1.0), (q, joint[1], -1.0)))
             for t, gap, n, p, q, joint in zip(
                 near.frame, near.gap, normal, near.p, near.q, pairs, strict=True
