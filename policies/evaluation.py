@@ -99,6 +99,7 @@ class EvaluationConfig:
         threads: of the physics, 0 for all cores; does not change the result.
         record: so many episodes are recorded, from the first one.
         shield: the robot's safety shield stands between policy and motors, as it does in rally-deploy.
+        solid: the robot's limbs and trunk do not pass through each other (the racket still does).
     """
 
     level: str = "feed"
@@ -109,6 +110,7 @@ class EvaluationConfig:
     threads: int = 0
     record: int = 0
     shield: bool = False
+    solid: bool = False
 
     def check(self) -> None:
         """Raise `EvaluationError` naming the key whose value is impossible."""
@@ -251,6 +253,7 @@ def evaluate(
         "torque_nm": court.torque,
         "style": court.style.report(),
         "safety": {**court.monitor.report(), "self_collision": court.self_collision.report()},
+        "solid": config.solid,
         "shield": None if court.shield is None else dict(court.interventions),
         "recovered": {kind: int(count.sum()) for kind, count in court.task.recovered.items()},
         "wall_s": round(time.perf_counter() - begin, 3),
@@ -326,7 +329,7 @@ class _Court:
             n,
             protocol,
             config.seed,
-            engine=CpuEngine(n, robot_model(policy, protocol), threads),
+            engine=CpuEngine(n, robot_model(policy, protocol, config.solid), threads),
             pool=min(2048, self.rounds * n * self.per_episode),
         )
         self.monitor = SafetyMonitor(n)
@@ -512,9 +515,10 @@ class _Film:
                 recorder.caption(text)
 
 
-def robot_model(policy: Policy, protocol: ReturnConfig) -> mujoco.MjModel:
-    """The robot that a policy plays with: its gains in the servos, the protocol's physics step and soles."""
-    model = build_model(timestep=protocol.timestep, friction=protocol.friction)
+def robot_model(policy: Policy, protocol: ReturnConfig, solid: bool = False) -> mujoco.MjModel:
+    """The robot that a policy plays with: its gains in the servos, the protocol's physics step and soles; one whose parts
+    collide, if `solid`."""
+    model = build_model(timestep=protocol.timestep, friction=protocol.friction, self_collision=solid)
     model.actuator_gainprm[:, 0] = policy.kp
     model.actuator_biasprm[:, 1] = -policy.kp
     model.actuator_biasprm[:, 2] = -policy.kd

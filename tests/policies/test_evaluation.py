@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from humanoid.bundle import PolicyBundle
-from humanoid.joints import JOINT_NAMES
+from humanoid.joints import JOINT_INDEX, JOINT_NAMES
 from policies.evaluation import (
     Balls,
     EvaluationConfig,
@@ -27,7 +27,7 @@ from sim.return_task import FALL, MISS, OUT, OUTCOMES, RETURNED, ReturnTask
 FIELDS = [
     "policy", "bundle_sha256", "level", "condition", "seed", "balls", "outcomes", "in_court", "success",
     "contact_rate", "landing_error_m", "falls_per_100", "rally_length", "by_stroke", "by_zone",
-    "smoothness_rad_s2", "torque_nm", "style", "safety", "shield", "recovered", "wall_s",
+    "smoothness_rad_s2", "torque_nm", "style", "safety", "solid", "shield", "recovered", "wall_s",
 ]  # fmt: skip
 SHORT = EvaluationConfig(level="feed", balls=2, threads=1)
 
@@ -91,6 +91,28 @@ def test_report_has_the_documented_fields(stand):
     for key in ("position_violations", "velocity_violations", "torque_violations", "by_joint"):
         assert key in safety
     assert list(safety["by_joint"]) == list(JOINT_NAMES)
+
+
+def test_a_solid_robot_cannot_reach_through_itself(stand):
+    """An arm that is sent into the trunk stops there; otherwise it passes."""
+
+    class Crossed:  # a policy, but for what it makes of one joint
+        def __getattr__(self, name):
+            return getattr(player, name)
+
+        def act(self, observation, memory=None):
+            targets, memory = player.act(observation, memory)
+            targets = targets.copy()
+            targets[:, JOINT_INDEX["right_shoulder_roll_joint"]] = 0.8
+            return targets, memory
+
+    player = PolicyBundle.load("stand")
+    assert stand.report["solid"] is False
+    ghost, solid = (evaluate(Crossed(), replace(SHORT, solid=value)).report for value in (False, True))  # pyright: ignore[reportArgumentType]
+    assert solid["solid"] is True
+    deepest = [report["safety"]["self_collision"]["closest_gap_m"] for report in (ghost, solid)]
+    assert deepest[0] < -0.05
+    assert deepest[1] > 0.5 * deepest[0]
 
 
 def test_the_shield_stands_between_a_wild_policy_and_the_motors(monkeypatch, stand):
