@@ -516,8 +516,8 @@ class _Film:
 
 
 def robot_model(policy: Policy, protocol: ReturnConfig, solid: bool = False) -> mujoco.MjModel:
-    """The robot that a policy plays with: its gains in the servos, the protocol's physics step and soles; one whose parts
-    collide, if `solid`."""
+    """The robot that a policy plays with: its gains in the servos, the protocol's physics step and soles; its parts
+    collide if `solid`."""
     model = build_model(timestep=protocol.timestep, friction=protocol.friction, self_collision=solid)
     model.actuator_gainprm[:, 0] = policy.kp
     model.actuator_biasprm[:, 1] = -policy.kp
