@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("humanoid", "mocap", "sim", "policies")
 ROBOT_SIDE = (
     "app",
+    "bodies",
     "bundle",
     "controller",
     "deploy",
@@ -18,6 +19,7 @@ ROBOT_SIDE = (
     "observation",
     "racket",
     "robot",
+    "rotations",
     "safety",
     "udp_robot",
 )

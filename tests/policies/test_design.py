@@ -130,7 +130,7 @@ def test_near_a_guess_a_stroke_is_designed_in_its_manner(designed):
         def __call__(self, goal):
             return second.solution.coefficients
 
-    sample = designer.near(first.goal, Same(), replace(LINEAR, joint=0.02, pelvis=0.2))
+    sample = designer.near(first.goal, Same(), replace(LINEAR, joint=0.02, pelvis=0.2), [second])
     assert sample.sound
     assert sample.solution.goal_error[0] < 0.01
     apart = np.abs(sample.solution.coefficients[7:14] - second.solution.coefficients[7:14]).max()
