@@ -21,7 +21,7 @@ import numpy as np
 import pinocchio as pin
 from scipy.interpolate import BSpline
 
-from humanoid.bodies import Bodies
+from humanoid.bodies import Bodies, placements
 from humanoid.footing import Footing
 from humanoid.joints import EFFORT_LIMIT, LOWER, NUM_JOINTS, UPPER, VELOCITY_LIMIT
 from humanoid.kinematics import default_pinocchio, to_pinocchio
@@ -192,7 +192,6 @@ class TrajectoryOptimizer:
         self.data = self.model.createData()
         self.racket = self.model.getFrameId("racket")
         self.bodies = Bodies()
-        self._moved = [int(joint) for joint in np.unique(self.bodies.joint)]
         self._racket_parts = np.array([c.name.startswith("racket") for c in self.bodies.capsules])
         self._feet = [self.model.getFrameId(f"{side}_foot") for side in ("left", "right")]
         frames, fps = motion.num_frames, motion.fps
@@ -430,15 +429,9 @@ class TrajectoryOptimizer:
     def _gap_rows(self, rows: _Rows, q: np.ndarray, x: np.ndarray, follow: np.ndarray) -> float:
         """Parts that are too near each other, and the racket to the floor; the least gap up to the wanted one, m."""
         config, model, data, bodies = self.config, self.model, self.data, self.bodies
-        pos, rot = (
-            np.zeros((self.frames, model.njoints - 1, 3)),
-            np.zeros((self.frames, model.njoints - 1, 3, 3)),
-        )
-        for t in range(self.frames):
-            pin.forwardKinematics(model, data, q[t])
-            for joint in self._moved:
-                place = data.oMi[joint + 1]
-                pos[t, joint], rot[t, joint] = place.translation, place.rotation
+        pos, rot = placements(q[:, 7:])
+        turn = np.stack([_heading(angle) for angle in x[:, 3]])[:, None]
+        pos, rot = x[:, None, :3] + (turn @ pos[..., None])[..., 0], turn @ rot
         near = bodies.near(pos, rot, config.gap)
         away = near.p - near.q
         # Axes that cross have no direction apart.

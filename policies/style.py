@@ -15,6 +15,7 @@ import numpy as np
 from humanoid.bodies import placements
 from humanoid.joints import JOINT_INDEX
 from humanoid.motion import RobotMotion
+from mocap.rotations import matrix_from_quat
 from policies.strokes import FAMILY_FOLDER
 
 HUMAN_FOLDER = FAMILY_FOLDER.parent / "strokes_caldas"
@@ -42,17 +43,6 @@ def key_bodies(joint_pos: np.ndarray, root_rot: np.ndarray, strike: int) -> np.n
     return np.einsum("tij,tkj->tki", turn @ root_rot, pos[:, KEY_BODIES])
 
 
-def rotations(quat: np.ndarray) -> np.ndarray:
-    """Rotation matrices (..., 3, 3) of quaternions w, x, y, z (..., 4)."""
-    w, x, y, z = np.moveaxis(quat / np.linalg.norm(quat, axis=-1, keepdims=True), -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-
-
 @cache
 def human_strokes(folder: Path = HUMAN_FOLDER) -> tuple[tuple[str, ...], np.ndarray]:
     """Names and key bodies of the human strokes, (S, BEFORE + AFTER + 1, K, 3), m.
@@ -67,7 +57,7 @@ def human_strokes(folder: Path = HUMAN_FOLDER) -> tuple[tuple[str, ...], np.ndar
         frames = strike + np.round(np.arange(-BEFORE, AFTER + 1) * motion.fps / FPS).astype(int)
         frames = frames.clip(0, motion.num_frames - 1)
         names.append(file.stem)
-        found.append(key_bodies(motion.joint_pos[frames], rotations(motion.root_quat[frames]), BEFORE))
+        found.append(key_bodies(motion.joint_pos[frames], matrix_from_quat(motion.root_quat[frames]), BEFORE))
     return tuple(names), np.stack(found)
 
 
@@ -102,7 +92,7 @@ class StyleMeter:
             self._since[robot] = -1
             if self._seen[robot] < BEFORE + AFTER + 1:
                 continue
-            own = key_bodies(self._joint_pos[:, robot], rotations(self._quat[:, robot]), BEFORE)
+            own = key_bodies(self._joint_pos[:, robot], matrix_from_quat(self._quat[:, robot]), BEFORE)
             if np.isfinite(own).all():
                 apart = np.linalg.norm(self._human - own, axis=-1).mean(axis=(1, 2))
                 self.distances.append(float(apart.min()))

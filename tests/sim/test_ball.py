@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.ball import GRAVITY, RPM, BallParams, BallState, acceleration, aero, fly, fly_midpoint
+from sim.ball import GRAVITY, RPM, BallParams, BallState, acceleration, aero, fly, fly_midpoint, fly_vectors
 
 F64 = torch.float64
 
@@ -292,3 +292,16 @@ def test_a_spin_that_never_decays_is_allowed():
 def test_a_state_is_picked_by_index():
     state = BallState(torch.arange(6.0).view(2, 3), torch.ones(2, 3), torch.zeros(2, 3))
     assert state.at(torch.tensor([1])).pos.tolist() == [[3.0, 4.0, 5.0]]
+
+
+@pytest.mark.parametrize("step", [0.02, 0.4])
+def test_flight_by_vectors_is_the_flight_by_components(step):
+    """The same rule in other operations; a resting ball and one without spin among them."""
+    generator = torch.Generator().manual_seed(0)
+    pos, vel, spin = (k * torch.randn(50, 3, generator=generator, dtype=torch.float64) for k in (1, 20, 300))
+    vel[0], spin[1] = 0.0, 0.0
+    drag = 0.01 + 0.03 * torch.rand(50, generator=generator, dtype=torch.float64)
+    air = aero(BallParams().with_drag_per_metre(drag), pos)
+    h = torch.full((50,), step, dtype=torch.float64)
+    for ours, theirs in zip(fly_vectors(pos, vel, spin, air, h), fly(pos, vel, spin, air, h), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-11)
