@@ -15,6 +15,7 @@ ROBOT_SIDE = (
     "deploy",
     "files",
     "joints",
+    "legs",
     "message",
     "observation",
     "racket",
@@ -22,6 +23,7 @@ ROBOT_SIDE = (
     "rotations",
     "safety",
     "udp_robot",
+    "watch",
 )
 """Modules of `humanoid` that run on a robot's computer."""
 ROBOT_PACKAGES = {"numpy", "onnxruntime", "hydra", "omegaconf"}
