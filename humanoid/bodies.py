@@ -102,19 +102,25 @@ def robot_capsules() -> list[Capsule]:
         # Sole to instep: as wide as the foot's contact spheres reach.
         heel, toe = (np.array([v, 0.0, FOOT_RADIUS - SOLE_HEIGHT + 0.01]) for v in (min(x), max(x)))
         out.append(Capsule(f"{side}_foot", number[foot], heel, toe, width + 0.5 * FOOT_RADIUS))
+    return out + racket_capsules()
+
+
+def racket_capsules() -> list[Capsule]:
+    """Capsules of the racket: handle, hoop, and the strings as one bar along the middle."""
+    hand, out = _frames()[0][LINK], []
     place, turn = RACKET.position, quat_matrix(QUAT)
 
     def at(x: float, y: float = 0.0) -> Array:
         return place + turn @ np.array([x, y, 0.0])
 
     long, wide = RACKET.half_length, RACKET.half_width
-    out.append(Capsule("racket_handle", number[LINK], at(-RACKET.center), at(-long), GRIP))
+    out.append(Capsule("racket_handle", hand, at(-RACKET.center), at(-long), GRIP))
     angle = np.arange(HOOP_PIECES + 1) * (2.0 * np.pi / HOOP_PIECES)
     hoop = [at(long * np.cos(v), wide * np.sin(v)) for v in angle]
     for k in range(HOOP_PIECES):
-        out.append(Capsule(f"racket_hoop{k}", number[LINK], hoop[k], hoop[k + 1], RACKET.frame))
-    # The strings, as one bar along the middle: what passes through the hoop meets it.
-    out.append(Capsule("racket_strings", number[LINK], at(-long), at(long), RACKET.frame))
+        out.append(Capsule(f"racket_hoop{k}", hand, hoop[k], hoop[k + 1], RACKET.frame))
+    # What passes through the hoop meets the strings.
+    out.append(Capsule("racket_strings", hand, at(-long), at(long), RACKET.frame))
     return out
 
 

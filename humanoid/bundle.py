@@ -28,14 +28,16 @@ import onnxruntime
 from humanoid.joints import JOINT_NAMES, KD, KP, NUM_JOINTS
 from humanoid.observation import Layout, ObservationError, neutral_values
 from humanoid.robot import CONTROL_DT
+from humanoid.watch import Statistics, WatchError
 
 FORMAT = "rally-policy/1"
 POLICY_FILE = "policy.onnx"
 MANIFEST_FILE = "manifest.json"
 MAX_POLICY_BYTES = 512 << 20
 MAX_MANIFEST_BYTES = 4 << 20
-SECTIONS = ("observation", "action", "memory", "joints")
-"""Parts of the manifest with a hash of their own; ``joints`` is joint_names, kp, kd and control_dt."""
+SECTIONS = ("observation", "action", "memory", "joints", "clean_play")
+"""Parts of the manifest with a hash of their own; ``joints`` is joint_names, kp, kd and control_dt; ``clean_play`` may
+be missing."""
 
 onnxruntime.set_default_logger_severity(4)
 
@@ -59,6 +61,7 @@ def make_manifest(
     licence: str = "Apache-2.0",
     metrics: Mapping[str, Any] | None = None,
     safety_report_sha256: str | None = None,
+    clean_play: Statistics | None = None,
 ) -> dict[str, Any]:
     """Manifest of a bundle, without the hashes that :func:`write_bundle` adds.
 
@@ -76,8 +79,9 @@ def make_manifest(
         licence: of the weights.
         metrics: figures quoted with the policy.
         safety_report_sha256: hash of the safety report that belongs to it.
+        clean_play: where the robot's state lies while it plays, for the watch.
     """
-    return {
+    manifest = {
         "format": FORMAT,
         "name": name,
         "description": description,
@@ -96,6 +100,9 @@ def make_manifest(
         "metrics": dict(metrics or {}),
         "safety_report_sha256": safety_report_sha256,
     }
+    if clean_play is not None:
+        manifest["clean_play"] = clean_play.to_dict()
+    return manifest
 
 
 def write_bundle(folder: str | os.PathLike, onnx_bytes: bytes, manifest: Mapping[str, Any]) -> Path:
@@ -122,7 +129,7 @@ def write_bundle(folder: str | os.PathLike, onnx_bytes: bytes, manifest: Mapping
         raise BundleError(f"{folder}: exists and is not a policy bundle; choose another folder or remove it")
     content = dict(manifest)
     content["hashes"] = {POLICY_FILE: hashlib.sha256(onnx_bytes).hexdigest()} | {
-        section: _section_hash(content, section) for section in SECTIONS
+        section: _section_hash(content, section) for section in _present(content)
     }
     try:
         text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
@@ -167,6 +174,7 @@ class PolicyBundle:
         control_dt: control period, [s].
         kp: position gains, [N·m/rad], shape (29,).
         kd: velocity gains, [N·m·s/rad], shape (29,).
+        clean_play: where the robot's state lies while it plays, for the watch; None: the manifest does not say.
         bundle_sha256: hash over both files: what ``sha256sum manifest.json policy.onnx | sha256sum`` prints.
     """
 
@@ -182,6 +190,7 @@ class PolicyBundle:
         self.kp = np.array(manifest["kp"], dtype=np.float64)
         self.kd = np.array(manifest["kd"], dtype=np.float64)
         self.bundle_sha256 = bundle_sha256
+        self.clean_play = _clean_play(folder / MANIFEST_FILE, manifest)
         self._session = session
         self._outputs = ["action", "memory_next"] if self.memory_size else ["action"]
 
@@ -402,7 +411,7 @@ def _check_manifest(path: Path, manifest: dict[str, Any]) -> Layout:
     size = manifest["memory"].get("size")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise BundleError(f"{path}: memory size is {size!r}, expected a whole number, 0 or more")
-    for section in SECTIONS:
+    for section in _present(manifest):
         stored = manifest["hashes"].get(section)
         if stored != _section_hash(manifest, section):
             raise BundleError(
@@ -414,6 +423,15 @@ def _check_manifest(path: Path, manifest: dict[str, Any]) -> Layout:
     return layout
 
 
+def _clean_play(path: Path, manifest: Mapping[str, Any]) -> Statistics | None:
+    if "clean_play" not in manifest:
+        return None
+    try:
+        return Statistics.from_dict(manifest["clean_play"])
+    except WatchError as error:
+        raise BundleError(f"{path}: {error}; export the policy again") from None
+
+
 def _check_gains(path: Path, key: str, values: list) -> None:
     if len(values) != NUM_JOINTS:
         raise BundleError(f"{path}: {key} has {len(values)} values, the robot has {NUM_JOINTS} joints")
@@ -421,6 +439,10 @@ def _check_gains(path: Path, key: str, values: list) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not (0.0 < value < 1e6):
             raise BundleError(f"{path}: {key} of {joint} is {value!r}, expected a finite positive number")
+
+
+def _present(manifest: Mapping[str, Any]) -> list[str]:
+    return [section for section in SECTIONS if section != "clean_play" or section in manifest]
 
 
 def _section_hash(manifest: Mapping[str, Any], section: str) -> str:

@@ -30,6 +30,7 @@ from humanoid.safety import (
     StateGuard,
     pd_torque,
 )
+from humanoid.watch import CheckLimits, Level, Senses, Watch
 
 PHASES = ("ramp_in", "play", "ramp_out", "settle", "done", "damped")
 
@@ -73,12 +74,14 @@ class Controller:
         schedule: see :class:`Schedule`.
         guard: see :class:`humanoid.safety.GuardLimits`.
         shield: see :class:`humanoid.safety.ShieldLimits`.
+        watch: limits of the checks, see :mod:`humanoid.watch`; default: those of its file.
 
     Attributes:
         phase: one of :data:`PHASES`.
         monitor: what the policy's play came close to: measured positions and velocities, and the torques that
             the policy asked for before the shield.
         self_collision: how near parts of the robot came to each other meanwhile.
+        watch: what was unusual meanwhile, and what stopped the play.
         interventions: changes by the shield while playing, by kind; one a joint and control step.
         faults: why the robot was damped, at most one entry a kind.
 
@@ -93,6 +96,7 @@ class Controller:
         schedule: Schedule | None = None,
         guard: GuardLimits | None = None,
         shield: ShieldLimits | None = None,
+        watch: Mapping[str, CheckLimits] | None = None,
     ) -> None:
         check_supply(policy, robot)
         self.policy = policy
@@ -100,6 +104,9 @@ class Controller:
         self.phase = "ramp_in"
         self.monitor = SafetyMonitor(1)
         self.self_collision = SelfCollisionMonitor()
+        self.watch = Watch(
+            1, watch, policy.kp, policy.kd, policy.control_dt, getattr(policy, "clean_play", None)
+        )
         self.interventions: Counter[str] = Counter()
         self.faults: list[Fault] = []
         self._guard = StateGuard(guard)
@@ -158,6 +165,11 @@ class Controller:
             mode = "play"
             self.monitor.update(q, v, pd_torque(target, q, v, self.policy.kp, self.policy.kd))
             self.self_collision.update(q)
+            if self.watch.update(self._senses(state, target, age))[0]:
+                for cause in self.watch.causes():
+                    if cause.level == Level.STOP:
+                        self.stop(cause.check, self.watch.explain(cause))
+                return self._damping(state)
         else:
             assert self._from is not None
             done = self._count / max(self._durations[self.phase], 1)
@@ -169,6 +181,8 @@ class Controller:
         if self.phase == "play":
             for kind, mask in shielded.changed.items():
                 self.interventions[kind] += int(mask.sum())
+            if shielded.changed:
+                self.watch.limited(np.ones(1, dtype=bool))
         self._count += 1
         self._pose = shielded.target[0]
         return RobotCommand(self._pose, kp, self.policy.kd, mode)
@@ -179,6 +193,7 @@ class Controller:
             "phase": self.phase,
             "faults": [{"kind": fault.kind, "detail": fault.detail} for fault in self.faults],
             "interventions": dict(self.interventions),
+            "watch": self.watch.report(),
             "safety": {**self.monitor.report(), "self_collision": self.self_collision.report()},
         }
 
@@ -195,6 +210,25 @@ class Controller:
         names = self.policy.layout.names
         body = {name: getattr(state, name) for name in ("root_pos", "root_lin_vel") if name in names}
         return body | {name: value for name, value in state.signals.items() if name in names}
+
+    def _senses(self, state: RobotState, asked: np.ndarray, age: float) -> Senses:
+        names = ("ball_pos", "ball_vel", "ball_valid")
+        seen = all(name in state.signals for name in names)
+        ball = {name: state.signals[name][None] for name in names} if seen else {}
+        return Senses(
+            joint_pos=state.joint_pos[None],
+            joint_vel=state.joint_vel[None],
+            torque=state.torque[None],
+            root_quat=state.root_quat[None],
+            base_ang_vel=state.base_ang_vel[None],
+            root_pos=state.root_pos[None],
+            root_lin_vel=state.root_lin_vel[None],
+            target=self._pose[None],
+            asked=asked,
+            time=np.array([state.time]),
+            age=np.array([age]),
+            **ball,
+        )
 
     def _damping(self, state: RobotState) -> RobotCommand:
         known = np.isfinite(state.joint_pos)

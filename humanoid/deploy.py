@@ -26,6 +26,7 @@ from humanoid.observation import ObservationError
 from humanoid.robot import Robot, RobotError
 from humanoid.safety import GuardLimits, ShieldLimits
 from humanoid.udp_robot import UdpRobot
+from humanoid.watch import CheckLimits, WatchError
 
 DAMPING_TIME = 1.0
 """How long damping commands are sent after a fault, [s]; afterwards the robot damps itself."""
@@ -74,6 +75,7 @@ class DeployConfig:
         schedule: see :class:`ScheduleConfig`.
         guard: see :class:`humanoid.safety.GuardLimits`.
         shield: see :class:`humanoid.safety.ShieldLimits`.
+        watch: see :mod:`humanoid.watch`.
     """
 
     policy: str
@@ -83,6 +85,7 @@ class DeployConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     guard: GuardLimits = field(default_factory=GuardLimits)
     shield: ShieldLimits = field(default_factory=ShieldLimits)
+    watch: dict[str, CheckLimits] = field(default_factory=dict)
 
 
 class DeployError(RuntimeError):
@@ -297,7 +300,7 @@ def deploy(config: DeployConfig) -> int:
         timing: Timing | None = None
         try:
             check_supply(policy, info)
-            controller = Controller(policy, info, schedule, config.guard, config.shield)
+            controller = Controller(policy, info, schedule, config.guard, config.shield, config.watch)
             print(f"{policy.name} on {info.name}: {config.duration:g} s of play", flush=True)
             try:
                 timing = drive(robot, controller, realtime=info.realtime)
@@ -371,7 +374,7 @@ def summarise(report: dict[str, Any]) -> str:
 
 def main() -> None:
     """Entry point of ``rally-deploy``."""
-    expected = (BundleError, ControllerError, DeployError, ObservationError, RobotError)
+    expected = (BundleError, ControllerError, DeployError, ObservationError, RobotError, WatchError)
     sys.exit(
         run_app(
             "rally-deploy",

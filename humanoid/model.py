@@ -8,7 +8,14 @@ from functools import cache
 import mujoco
 
 from humanoid import racket as racket_module
-from humanoid.bodies import BODY_CAPSULES, FEET, FOOT_CORNERS, FOOT_RADIUS, SOLE_HEIGHT
+from humanoid.bodies import (
+    BODY_CAPSULES,
+    FEET,
+    FOOT_CORNERS,
+    FOOT_RADIUS,
+    SOLE_HEIGHT,
+    racket_capsules,
+)
 from humanoid.joints import JOINTS, PELVIS, READY_JOINT_POS
 from humanoid.racket import RACKET, Racket
 
@@ -29,8 +36,8 @@ def build_spec(
     """The G1 with a racket, on a floor, as an editable spec.
 
     Contacts: four spheres a foot against the floor (contype of the floor 1, conaffinity of the feet 1) with
-    a pyramidal friction cone. The body's capsules collide among each other only with ``self_collision``;
-    the racket never collides by contact.
+    a pyramidal friction cone. With ``self_collision`` the body's capsules and the racket's collide among each
+    other, and the racket with the floor. The ball is no part of this model.
 
     Sites: ``racket`` (string-bed centre, frame as in :mod:`humanoid.racket`), ``imu`` (pelvis),
     ``left_foot`` and ``right_foot`` (centre of the sole). Geoms: group 3 is collision, group 2 visual.
@@ -41,7 +48,7 @@ def build_spec(
             kp (ctrl - q) - kd q̇. ``ctrl`` is a position, [rad], shape (29,) in the joint table's order.
         armature: add the rotors' reflected inertia.
         floor: add a plane at z = 0.
-        self_collision: let the body's capsules collide.
+        self_collision: let the body's capsules and the racket's collide.
         friction: sliding friction of feet on the floor.
         timestep: physics step, [s].
         decorate: called with the spec before it is returned, e.g. to add visual geoms.
@@ -137,6 +144,8 @@ def build_spec(
         body.inertia = racket.inertia
         body.explicitinertial = True
         body.add_site(name=racket_module.SITE, size=[0.01] * 3, group=5)
+        if self_collision:
+            _add_racket_capsules(links[racket_module.LINK])
 
     if actuators:
         for joint in JOINTS:
@@ -149,6 +158,23 @@ def build_spec(
     if decorate is not None:
         decorate(spec)
     return spec
+
+
+def _add_racket_capsules(link: mujoco.MjsBody) -> None:
+    """Handle, hoop and strings, as parts of the link that holds the racket: it passes the arm's own parts by."""
+    for capsule in racket_capsules():
+        link.add_geom(
+            name=f"{capsule.name}_capsule",
+            type=mujoco.mjtGeom.mjGEOM_CAPSULE,
+            fromto=[*capsule.start, *capsule.end],
+            size=[capsule.radius, 0, 0],
+            contype=2,
+            # 1 is the floor's.
+            conaffinity=3,
+            condim=1,
+            density=0,
+            group=3,
+        )
 
 
 def build_model(**options) -> mujoco.MjModel:

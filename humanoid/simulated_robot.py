@@ -56,7 +56,7 @@ class SimulatedRobot:
     name = "simulated G1"
 
     def __init__(self, x: float = 0.0, y: float = 0.0, friction: float = 0.8) -> None:
-        self.model = build_model(timestep=TIMESTEP, friction=friction)
+        self.model = build_model(timestep=TIMESTEP, friction=friction, self_collision=True)
         self.data = mujoco.MjData(self.model)
         self.mode = "stand"
         self.fallen = False

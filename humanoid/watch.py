@@ -1,7 +1,8 @@
 """The safety watch: is the robot, its sensors, its motors and the loop as they should be?
 
-Every control step gives each check a value, larger is worse; `conf/watch.yaml` says from where on it is a warning, from
-where on, held for how long, the robot is stopped, and why there. Together with the shield this makes four levels:
+Every control step gives each check a value, larger is worse. `conf/watch/default.yaml` says from where on it is a
+warning, from where on, held for how long, the robot is stopped, and why there. Together with the shield this makes
+four levels:
 
 - ok
 - warn: something is unusual; noted
@@ -21,7 +22,8 @@ position        joint beyond its range                                          
 speed           joint velocity, share of the motor's limit                                       1
 torque          torque asked for before the motors clip it, share of their limit                 1
 heat            root mean square of the torque over ten seconds, share of the limit              1
-servo           measured torque off what target, gains and state make it, share of the limit     1
+servo           measured torque off what the last two targets, gains and state make it, share    1
+                of the limit
 encoder         how far a joint's position and velocity have drifted apart in half a second       rad
 joint_frozen    steps in which a joint repeats its reading to the bit while its target moves     steps
 action          asked-for target jumps, share of what the motor can turn in a step               1
@@ -40,7 +42,8 @@ power           mechanical power of the motors, mean over half a second         
 ball            how far the ball's position and velocity have drifted apart in half a second      m
 ball_jumps      sudden changes of place of the ball in the last second                           count
 ball_frozen     steps in which a ball in view repeats its place to the bit                       steps
-novelty         observation's distance from those of clean play, standard deviations             1
+novelty         how unlike clean play the robot's state, torques and accelerations are, mean     1
+                standard deviations (Mahalanobis)
 =============== ================================================================================ ======
 
 `capture`: Pratt et al., Capture Point: A Step toward Humanoid Push Recovery, Humanoids 2006, with the pelvis for the
@@ -49,8 +52,9 @@ centre of mass.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from math import isfinite
 from pathlib import Path
@@ -81,12 +85,13 @@ CHECKS = (
 """Names of the checks; the first six are the largest over the joints."""
 _C = {name: index for index, name in enumerate(CHECKS)}
 _BY_JOINT = 6
-CONF = Path(__file__).with_name("conf") / "watch.yaml"
+CONF = Path(__file__).with_name("conf") / "watch" / "default.yaml"
 GRAVITY = 9.81
 HEAT_S, POWER_S, DRIFT_S, JUMPS_S = 10.0, 0.5, 0.5, 1.0
 """Time constants of averages and of what is added up, s."""
 JUMP = 1.0
 """A ball that is so far from where it should be is another one, m."""
+FEATURES = 4 * NUM_JOINTS + 9
 LARGEST = 1e6
 """Nothing that is measured is larger, in any unit."""
 _STOPPED = 3
@@ -174,7 +179,6 @@ class Senses:
         asked: joint targets the policy asks for now, before the shield, (N, 29), rad.
         time: robot's clock, (N,), s; None: not watched. age: of the measurement, (N,), s; None: fresh.
         ball_pos, ball_vel, ball_valid: (N, 3), (N, 3), (N, 1); None: not watched.
-        observation: of the policy, (N, D); None: not watched.
     """
 
     joint_pos: np.ndarray
@@ -191,27 +195,62 @@ class Senses:
     ball_pos: np.ndarray | None = None
     ball_vel: np.ndarray | None = None
     ball_valid: np.ndarray | None = None
-    observation: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Where observations lie in clean play: x is usual while |(x - mean) whiten|² / K is about one.
+    """Where the features of clean play lie: x is usual while |(x - mean) whiten|² / K is about one.
 
     Attributes:
-        mean: (D,). whiten: (D, K).
+        mean: (FEATURES,). whiten: (FEATURES, K).
     """
 
     mean: np.ndarray
     whiten: np.ndarray
 
     @staticmethod
-    def of(observations: np.ndarray, least: float = 1e-4) -> Statistics:
-        """Of observations (M, D) of clean play; directions in which they vary less than `least` are left out."""
-        mean = observations.mean(axis=0)
-        values, vectors = np.linalg.eigh(np.cov((observations - mean).T))
-        some = values > least**2
-        return Statistics(mean, vectors[:, some] / np.sqrt(values[some]))
+    def of(features: np.ndarray, least: float = 0.02) -> Statistics:
+        """Of features (M, FEATURES) of clean play, see `Watch.features`.
+
+        Args:
+            features: as seen.
+            least: standard deviation added in every direction, as a share of each feature's own: what is known no
+                better is no news.
+        """
+        mean, size = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-9)
+        scaled = (features - mean) / size
+        values, vectors = np.linalg.eigh(scaled.T @ scaled / len(scaled))
+        return Statistics(mean, vectors / np.sqrt(np.maximum(values, 0.0) + least**2) / size[:, None])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, in single precision."""
+        return {
+            "features": FEATURES,
+            "directions": self.whiten.shape[1],
+            "mean": base64.b64encode(self.mean.astype("<f4").tobytes()).decode(),
+            "whiten": base64.b64encode(self.whiten.astype("<f4").tobytes()).decode(),
+        }
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> Statistics:
+        """What `to_dict` gave.
+
+        Raises:
+            WatchError: it is damaged, or of another version's features.
+        """
+        try:
+            if values["features"] != FEATURES:
+                raise ValueError(f"it has {values['features']} features, this version {FEATURES}")
+            mean, whiten = (
+                np.frombuffer(base64.b64decode(values[key], validate=True), dtype="<f4").astype(np.float64)
+                for key in ("mean", "whiten")
+            )
+            whiten = whiten.reshape(FEATURES, int(values["directions"]))
+            if mean.shape != (FEATURES,) or not (np.isfinite(mean).all() and np.isfinite(whiten).all()):
+                raise ValueError("numbers are missing or not finite")
+        except (KeyError, TypeError, ValueError) as error:
+            raise WatchError(f"statistics of clean play cannot be used ({error})") from None
+        return Statistics(mean, whiten)
 
 
 @dataclass(frozen=True)
@@ -235,14 +274,16 @@ class Watch:
 
     Args:
         num_robots: N.
-        limits: by check; default: `conf/watch.yaml`.
+        limits: by check; default: `conf/watch/default.yaml`.
         kp, kd: gains the targets are tracked with, (29,).
         dt: control period, s.
-        statistics: of the policy's observations; None: novelty is not watched.
+        statistics: of clean play of the same policy; None: novelty is not watched.
 
     Attributes:
         level: (N,) present levels; STOP is latched.
         value: (N, CHECKS) of the last step.
+        features: (N, FEATURES) of the last step: joint angles, velocities, torques, changes of velocity, and the
+            pelvis's tilt, height, velocity and turn rate.
     """
 
     def __init__(
@@ -273,6 +314,8 @@ class Watch:
         n = num_robots
         self.value = np.zeros((n, len(CHECKS)))
         self._joints = np.zeros((n, _BY_JOINT, NUM_JOINTS))
+        self._given = np.zeros((n, 2, NUM_JOINTS))
+        self.features = np.zeros((n, FEATURES))
         self._now, self._before = np.zeros((2, n, _AT["soles"].stop))
         self._fresh = np.ones(n, dtype=bool)
         self._count = np.zeros((n, len(CHECKS)), dtype=np.int64)
@@ -366,6 +409,24 @@ class Watch:
                 )
         return sorted(out, key=lambda cause: (cause.step, -cause.level))
 
+    def explain(self, cause: Cause) -> str:
+        """A cause for people."""
+        limits = self.limits[cause.check]
+        bound = limits.stop if cause.level == Level.STOP else limits.warn
+        where = f" ({cause.joint})" if cause.joint else ""
+        held = f" for {limits.hold} control steps" if limits.hold > 1 and cause.level == Level.STOP else ""
+        return f"{cause.check} is {cause.value:.3g}{where}, above {bound:g}{held}: {limits.reason}"
+
+    def report(self, robot: int = 0) -> dict[str, Any]:
+        """What was seen of a robot since its reset, JSON-able: its ``level``, ``steps``, the ``causes`` (``check``,
+        ``level``, ``step``, ``value``, ``joint``), and the ``worst`` value of each check."""
+        return {
+            "level": Level(int(self.level[robot])).name.lower(),
+            "steps": int(self.steps[robot]),
+            "causes": [{**asdict(cause), "level": cause.level.name.lower()} for cause in self.causes(robot)],
+            "worst": dict(zip(CHECKS, self._worst[robot].tolist(), strict=True)),
+        }
+
     def worst(self) -> dict[str, float]:
         """Largest value of each check over all robots since their reset."""
         return dict(zip(CHECKS, self._worst.max(axis=0).tolist(), strict=True))
@@ -411,11 +472,19 @@ class Watch:
         rows[:, 1] = v
         # Torque asked for at the step's start, and what the motors should give now by the last target.
         np.subtract(now[:, _AT["asked"]], q, out=rows[:, 2])
-        np.subtract(now[:, _AT["target"]], q, out=rows[:, 3])
-        rows[:, 2:4] *= self._kp
-        rows[:, 2:4] -= (self._kd * v)[:, None]
-        np.minimum(rows[:, 3], EFFORT_LIMIT, out=rows[:, 3])
-        np.maximum(rows[:, 3], -EFFORT_LIMIT, out=rows[:, 3])
+        # Which of the last two targets that is, the command's way to the motors decides.
+        given = self._given
+        np.subtract(now[:, _AT["target"]], q, out=given[:, 0])
+        np.subtract(self._before[:, _AT["target"]], q, out=given[:, 1])
+        rows[:, 2] *= self._kp
+        given *= self._kp
+        damping = self._kd * v
+        rows[:, 2] -= damping
+        given -= damping[:, None]
+        np.minimum(given, EFFORT_LIMIT, out=given)
+        np.maximum(given, -EFFORT_LIMIT, out=given)
+        np.add(given[:, 0], given[:, 1], out=rows[:, 3])
+        rows[:, 3] *= 0.5
         rows[:, 3] -= s.torque
         drift = self._drift[:, :NUM_JOINTS]
         drift += change[:, _AT["joint_pos"]]
@@ -423,6 +492,7 @@ class Watch:
         rows[:, 4] = drift
         rows[:, 5] = change[:, _AT["asked"]]
         np.abs(rows, out=rows)
+        rows[:, 3] -= 0.5 * np.abs(given[:, 0] - given[:, 1])
         rows *= self._scale
         rows -= self._offset
         value = self.value
@@ -470,6 +540,7 @@ class Watch:
         frame = feet(now[:, _AT["joint_pos"]])
         corners = rotation[:, None] @ (frame @ self._corners)[:, :, :3]
         corners += pos[:, None, :, None]
+        self._up = rotation[:, 2]
         upright = np.empty((n, 3))
         upright[:, 0] = rotation[:, 2, 2]
         upright[:, 1:] = (rotation[:, None, 2:] @ frame[:, :, :3, 2:3])[:, :, 0, 0]
@@ -513,9 +584,18 @@ class Watch:
             self._jumps += both & (size >= JUMP)
             value[:, _C["ball_jumps"]] = self._jumps
             self._tally("ball_frozen", both & (change[:, _AT["ball_pos"]] == 0.0).all(axis=1) & ~self._fresh)
-        if s.observation is not None and self.statistics is not None:
-            off = (s.observation - self.statistics.mean) @ self.statistics.whiten
-            value[:, _C["novelty"]] = np.sqrt(np.add.reduce(off * off, axis=1) / off.shape[1])
+        features, joints = self.features, 2 * NUM_JOINTS
+        features[:, :joints] = self._now[:, :joints]
+        features[:, joints : joints + NUM_JOINTS] = s.torque
+        features[:, joints + NUM_JOINTS : 2 * joints] = change[:, _AT["joint_vel"]]
+        features[:, -9:-6] = self._up
+        features[:, -6] = self._now[:, _AT["root_pos"].stop - 1]
+        features[:, -5:-3] = self._now[:, _AT["root_lin_vel"]][:, :2]
+        features[:, -3:] = self._now[:, _AT["base_ang_vel"]]
+        if self.statistics is not None:
+            off = (features - self.statistics.mean) @ self.statistics.whiten
+            off *= off
+            value[:, _C["novelty"]] = np.sqrt(np.add.reduce(off, axis=1) / off.shape[1])
 
     def _tally(self, name: str, same: np.ndarray) -> None:
         column = self.value[:, _C[name]]

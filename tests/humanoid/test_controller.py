@@ -1,7 +1,8 @@
 """The controller: phases in their order, and damping for good when anything is wrong."""
 
+import json
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 import pytest
@@ -12,24 +13,29 @@ from humanoid.joints import EFFORT_LIMIT, JOINT_INDEX, NUM_JOINTS, READY_JOINT_P
 from humanoid.robot import BODY_TERMS, RobotInfo, RobotState
 from humanoid.safety import pd_torque
 
-from .conftest import StandPolicy
+from .conftest import LENIENT, StandPolicy
 
 INFO = RobotInfo("test robot", False, dict(BODY_TERMS))
 SCHEDULE = Schedule(ramp_in=0.4, play=0.2, ramp_out=0.1, settle=0.1)
 KNEE = JOINT_INDEX["left_knee_joint"]
 
 
+ALIVE = np.random.default_rng(0)
+CYCLE = count()
+
+
 def state(joint_pos=READY_JOINT_POS, **changes) -> RobotState:
+    """The next state of a robot that stands; like that of any sensor, no reading is quite the one before."""
     still = RobotState(
-        time=0.0,
+        time=0.02 * next(CYCLE),
         received=0.0,
         joint_pos=np.asarray(joint_pos, dtype=np.float32),
-        joint_vel=np.zeros(29, dtype=np.float32),
+        joint_vel=ALIVE.normal(0, 1e-6, 29).astype(np.float32),
         torque=np.zeros(29),
         root_quat=np.array([1.0, 0, 0, 0]),
-        base_ang_vel=np.zeros(3),
+        base_ang_vel=ALIVE.normal(0, 1e-6, 3),
         root_pos=np.array([0, 0, 0.75]),
-        root_lin_vel=np.zeros(3),
+        root_lin_vel=ALIVE.normal(0, 1e-6, 3),
     )
     return replace(still, **changes)
 
@@ -142,7 +148,7 @@ def test_a_policy_of_another_action_size_damps_the_robot():
 def test_a_wild_policy_meets_the_shield():
     rng = np.random.default_rng(0)
     wild = Wild(lambda: np.where(rng.random((1, 29)) < 0.1, np.nan, rng.normal(0, 100, (1, 29))))
-    controller = Controller(wild, INFO, replace_schedule(ramp_in=0.0, play=2.0))
+    controller = Controller(wild, INFO, replace_schedule(ramp_in=0.0, play=2.0), watch=LENIENT)
     for _ in range(100):
         measured = state(joint_vel=rng.normal(0, 3, 29))
         command = controller.step(measured)
@@ -176,7 +182,9 @@ def test_a_signal_of_another_size_is_refused(bundle_folder):
 
 def test_a_bundle_plays_with_its_memory_carried_on(bundle_folder):
     info = RobotInfo("test robot", False, {**BODY_TERMS, "ball_pos": 3, "ball_valid": 1})
-    controller = Controller(PolicyBundle.load(bundle_folder), info, replace_schedule(ramp_in=0.0))
+    controller = Controller(
+        PolicyBundle.load(bundle_folder), info, replace_schedule(ramp_in=0.0), watch=LENIENT
+    )
     ball = {"ball_pos": np.zeros(3), "ball_valid": np.zeros(1)}
     for _ in range(5):
         assert controller.step(state(signals=ball)).mode == "play"
@@ -199,3 +207,38 @@ def test_only_play_is_monitored():
     follow(controller, 42)
     assert controller.monitor.steps == 10
     assert len(controller.report()["safety"]["by_joint"]) == NUM_JOINTS
+
+
+def test_what_the_watch_finds_ends_the_play_with_its_reason():
+    controller = Controller(StandPolicy(), INFO, replace_schedule(ramp_in=0.0, play=2.0))
+    for _ in range(10):
+        assert controller.step(state()).mode == "play"
+    for _ in range(3):
+        # A motor that pulls though nothing was asked of it.
+        controller.step(state(torque=np.where(np.arange(29) == KNEE, EFFORT_LIMIT, 0.0)))
+    assert controller.phase == "damped"
+    (fault,) = controller.faults
+    assert fault.kind == "servo"
+    assert fault.detail.startswith("servo is 1 (left_knee_joint), above 0.5 for 3 control steps: ")
+    watch = controller.report()["watch"]
+    assert watch["level"] == "stop"
+    assert watch["steps"] == 13
+    assert watch["worst"]["servo"] == pytest.approx(1.0, abs=1e-3)
+    assert [
+        (cause["check"], cause["level"], cause["step"])
+        for cause in watch["causes"]
+        if cause["check"] == "servo"
+    ] == [
+        ("servo", "warn", 10),
+        ("servo", "stop", 12),
+    ]
+    json.dumps(watch, allow_nan=False)
+
+
+def test_ramps_are_not_watched():
+    """A robot that hangs in its gantry has no soles on the ground."""
+    controller = Controller(StandPolicy(), INFO, replace_schedule(play=0.0))
+    for _ in range(42):
+        controller.step(state(root_pos=np.array([0, 0, 1.5])))
+    assert controller.phase == "done"
+    assert controller.report()["watch"]["steps"] == 0

@@ -10,6 +10,7 @@ from humanoid.joints import EFFORT_LIMIT, JOINT_INDEX, KD, KP, LOWER, READY_JOIN
 from humanoid.legs import feet
 from humanoid.watch import (
     CHECKS,
+    FEATURES,
     CheckLimits,
     Level,
     Senses,
@@ -206,17 +207,32 @@ def test_turning_with_the_gyro_is_no_drift():
 
 
 def test_novelty_is_the_distance_from_what_was_seen():
-    rng = np.random.default_rng(0)
-    seen = rng.normal(size=(5000, 3)) @ np.array([[1.0, 0.5, 0], [0, 2.0, 0], [0, 0, 0.1]])
-    statistics = Statistics.of(seen)
+    seen = np.random.default_rng(0).normal(size=(20_000, FEATURES))
+    # The last two always go together: apart they are new, though each for itself is usual.
+    seen[:, -1] = seen[:, -2]
+    statistics = Statistics.of(seen, least=0.1)
+    usual, apart = np.zeros((2, FEATURES))
+    apart[-2:] = 1.0, -1.0
+    distance = [np.linalg.norm((x - statistics.mean) @ statistics.whiten) for x in (usual, apart)]
+    assert distance[0] < 0.2
+    assert distance[1] == pytest.approx(np.sqrt(2) / 0.1, rel=0.05)
+    watch = watched(limits=NEVER, statistics=statistics)
+    off = (watch.features[0] - statistics.mean) @ statistics.whiten
+    assert value(watch, "novelty") == pytest.approx(np.sqrt((off**2).mean()))
+    np.testing.assert_allclose(watch.features[0, :29], READY_JOINT_POS, atol=1e-5)
+    np.testing.assert_allclose(watch.features[0, -9:], [0, 0, 1, HEIGHT, 0, 0, 0, 0, 0], atol=1e-5)
 
-    def observing(x):
-        return watched(
-            lambda s, t: replace(s, observation=np.asarray([x])), limits=NEVER, statistics=statistics
-        )
 
-    assert value(observing(seen.mean(axis=0)), "novelty") < 1e-6
-    assert value(observing([0, 0, 1.0]), "novelty") == pytest.approx(10 / np.sqrt(3), rel=0.05)
+def test_a_torque_between_those_of_the_last_two_targets_is_no_servo_fault():
+    def late(senses, step):
+        target, torque = senses.target.copy(), senses.torque.copy()
+        target[:, 3] += 0.05 * step
+        # The motor has had the newest target for half the period.
+        torque[:, 3] = KP[3] * 0.05 * (step - 0.5)
+        return replace(senses, target=target, torque=torque)
+
+    assert value(watched(late, 8, limits=NEVER), "servo") < 1e-5
+    assert value(watched(lambda s, t: replace(late(s, t), torque=s.torque), 8, limits=NEVER), "servo") > 0.2
 
 
 def test_a_stop_holds_until_the_reset_and_no_other_robot_stops():
@@ -281,7 +297,7 @@ ANYTHING = st.floats(allow_nan=True, allow_infinity=True, width=64)
 
 @settings(max_examples=60, deadline=None)
 @given(
-    name=st.sampled_from([f.name for f in fields(Senses) if f.name not in ("observation",)]),
+    name=st.sampled_from([f.name for f in fields(Senses)]),
     data=st.data(),
 )
 def test_whatever_comes_in_nothing_raises_and_no_nonsense_passes(name, data):
