@@ -317,7 +317,8 @@ class Watch:
         self._given = np.zeros((n, 2, NUM_JOINTS))
         self.features = np.zeros((n, FEATURES))
         self._now, self._before = np.zeros((2, n, _AT["soles"].stop))
-        self._fresh = np.ones(n, dtype=bool)
+        self._fresh, self._begins = np.ones(n, dtype=bool), True
+        self._holding = False
         self._count = np.zeros((n, len(CHECKS)), dtype=np.int64)
         self._same = np.zeros((n, NUM_JOINTS))
         self._square = np.zeros((n, NUM_JOINTS))
@@ -341,6 +342,7 @@ class Watch:
             table[some] = 0
         self._first[some], self._joint[some] = -1, -1
         self._fresh |= some
+        self._begins = True
 
     def update(self, senses: Senses) -> np.ndarray:
         """Take a control step into account.
@@ -358,13 +360,18 @@ class Watch:
             self._take(senses)
             change = self._now - self._before
             total = self._now + self._before
-            # Of a first step no velocity has led anywhere yet.
-            total[self._fresh] = 0.0
+            fresh = self._fresh if self._begins else None
+            if fresh is not None:
+                # Of a first step no velocity has led anywhere yet.
+                total[fresh] = 0.0
             self._drift *= 1.0 - self.dt / DRIFT_S
             self._judge_joints(senses, change, total)
             self._judge_body(change, total)
             self._judge_rest(senses, change, total)
-            self._fresh[:] = False
+            if fresh is not None:
+                self.value[np.ix_(fresh, _SINCE)] = 0.0
+                fresh[:] = False
+                self._begins = False
             clean = isfinite(self.value.sum())
         value = self.value
         if not clean:
@@ -374,17 +381,21 @@ class Watch:
             value[:, _C["non_finite"]] += unknown.sum(axis=1)
             value[~(value < np.inf)] = LARGEST
         self._now, self._before = self._before, self._now
-        over = value > self._stop
-        self._count += 1
-        self._count *= over
-        warn, stop = value > self._warn, self._count >= self._hold
-        warned, stopped = warn.any(axis=1), stop.any(axis=1)
-        if warned.any() or stopped.any():
+        warn = value > self._warn
+        stopped = self.level == _STOPPED
+        warned = np.zeros_like(stopped)
+        if warn.any() or self._holding:
+            over = value > self._stop
+            self._count += 1
+            self._count *= over
+            self._holding = bool(over.any())
+            stop = self._count >= self._hold
+            stopped |= stop.any(axis=1)
+            warned = warn.any(axis=1)
             self._note(0, warn)
             self._note(1, stop)
         np.maximum(self._worst, value, out=self._worst)
-        stopped |= self.level == _STOPPED
-        self.level = np.maximum(warned, stopped * _STOPPED)
+        np.maximum(warned, stopped * _STOPPED, out=self.level)
         self.steps += 1
         return stopped
 
@@ -446,8 +457,8 @@ class Watch:
             now[:, at] = given if given.ndim == 2 else given[:, None]
         if senses.torque.shape != (n, NUM_JOINTS):
             raise ValueError(f"watch: torque has shape {senses.torque.shape}, expected {(n, NUM_JOINTS)}")
-        fresh = self._fresh
-        if fresh.any():
+        if self._begins:
+            fresh = self._fresh
             # What compares with the step before finds no change.
             self._before[fresh] = now[fresh]
             if senses.time is not None:
@@ -504,7 +515,7 @@ class Watch:
         if still.any():
             self._same += still & (np.abs(change[:, _AT["target"]]) > 1e-3)
         np.maximum.reduce(self._same, axis=1, out=value[:, _C["joint_frozen"]])
-        self._tally("action_frozen", (value[:, _C["action"]] == 0.0) & ~self._fresh)
+        self._tally("action_frozen", value[:, _C["action"]] == 0.0)
         share = s.torque / EFFORT_LIMIT
         share *= share
         share -= self._square
@@ -531,7 +542,7 @@ class Watch:
         drift[:, 3:] -= (0.5 * dt) * total[:, _AT["root_lin_vel"]]
         value[:, _C["gyro"]] = _length(drift[:, :3])
         value[:, _C["base"]] = _length(drift[:, 3:])
-        still = (change[:, _BODY] == 0.0) & ~self._fresh[:, None]
+        still = change[:, _BODY] == 0.0
         self._tally("imu_frozen", still[:, :7].all(axis=1))
         self._tally("base_frozen", still[:, 7:].all(axis=1))
         np.subtract(self._ready_height, pos[:, 2], out=value[:, _C["height"]])
@@ -551,9 +562,7 @@ class Watch:
         centre *= 1 / len(SOLE_CORNERS)
         soles = now[:, _AT["soles"]]
         soles.reshape(n, 2, 2)[:] = centre[:, :, :2]
-        travel = (soles - np.where(self._fresh[:, None], soles, self._before[:, _AT["soles"]])).reshape(
-            n, 2, 2
-        )
+        travel = (soles - self._before[:, _AT["soles"]]).reshape(n, 2, 2)
         low = np.minimum.reduce(corners[:, :, 2], axis=2)
         value[:, _C["sole_height"]] = np.abs(np.minimum(low[:, 0], low[:, 1]))
         speed = np.sqrt(np.add.reduce(travel * travel, axis=2)) * (1 / dt)
@@ -570,7 +579,7 @@ class Watch:
         largest = np.maximum.reduce(np.abs(self._now), axis=1)
         value[:, _C["non_finite"]] = (largest > LARGEST) + 0.0 * largest
         if s.age is not None:
-            value[:, _C["age"]] = s.age
+            np.abs(s.age, out=value[:, _C["age"]])
         if s.time is not None:
             value[:, _C["clock"]] = np.abs(change[:, _AT["time"].start] - self.dt)
         if s.ball_valid is not None:
@@ -583,7 +592,7 @@ class Watch:
             self._jumps *= 1.0 - self.dt / JUMPS_S
             self._jumps += both & (size >= JUMP)
             value[:, _C["ball_jumps"]] = self._jumps
-            self._tally("ball_frozen", both & (change[:, _AT["ball_pos"]] == 0.0).all(axis=1) & ~self._fresh)
+            self._tally("ball_frozen", both & (change[:, _AT["ball_pos"]] == 0.0).all(axis=1))
         features, joints = self.features, 2 * NUM_JOINTS
         features[:, :joints] = self._now[:, :joints]
         features[:, joints : joints + NUM_JOINTS] = s.torque
@@ -601,6 +610,10 @@ class Watch:
         column = self.value[:, _C[name]]
         column += 1
         column *= same
+
+
+_SINCE = [_C[name] for name in ("action_frozen", "imu_frozen", "base_frozen", "ball_frozen", "slip")]
+"""Checks that a first step says nothing of."""
 
 
 def _length(vector: np.ndarray) -> np.ndarray:

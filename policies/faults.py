@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -372,7 +373,7 @@ class FaultBench:
     Args:
         policy: the player.
         config: see `FaultConfig`.
-        statistics: of its observations; None: novelty is not watched.
+        statistics: of its clean play; None: novelty is not watched.
     """
 
     def __init__(self, policy: Policy, config: FaultConfig, statistics: Statistics | None = None) -> None:
@@ -380,7 +381,7 @@ class FaultBench:
         protocol = ReturnConfig(level=config.level, world=config.condition, balls_per_episode=1 << 20)
         n, self.dt = config.envs, protocol.control_dt
         self.engine = CpuEngine(n, robot_model(policy, protocol), config.threads)
-        self.task = ReturnTask(n, protocol, config.seed, engine=self.engine)
+        self.task = ReturnTask(n, protocol, config.seed, engine=self.engine, pool=max(512, n), recycle=16)
         self.watch = Watch(n, kp=policy.kp, kd=policy.kd, dt=self.dt, statistics=statistics)
         self.shield = Shield(policy.kp, policy.kd, num_robots=n, dt=self.dt)
         self.memory = policy.initial_memory(n)
@@ -389,7 +390,8 @@ class FaultBench:
         self._names = ("kp", "kd", "effort", "body_mass", "body_inertia", "geom_friction")
         self._own = {name: self.engine.params(name).clone() for name in self._names}
         self._past: list[dict[str, np.ndarray]] = []
-        self.worst: dict[str, list[float]] = {}
+        self.seen: list[np.ndarray] | None = None
+        """Features of every step, if they shall be kept."""
 
     @torch.no_grad()
     def run(
@@ -413,7 +415,9 @@ class FaultBench:
             asked, self.memory = self.policy.act(observation, self.memory)
             senses["asked"] = np.array(asked, dtype=np.float64)
             self._disturb(slots, true, senses, "asked")
-            stopped = self.watch.update(self._as_senses(senses, observation))
+            stopped = self.watch.update(self._as_senses(senses))
+            if self.seen is not None:
+                self.seen.append(self.watch.features[~stopped].copy())
             shielded = self.shield.filter(senses["asked"], senses["joint_pos"], senses["joint_vel"])
             self.watch.limited(
                 np.logical_or.reduce(
@@ -473,7 +477,7 @@ class FaultBench:
         if not queue:
             return None
         fault, number = queue.pop()
-        kind = 0 if fault is None else 1 + FAULTS.index(fault)
+        kind = 0 if fault is None else crc32(fault.name.encode())
         return self._slot(fault, number, np.random.default_rng((self.config.seed, kind, number)))
 
     def _slot(self, fault: Fault | None, number: int, rng: np.random.Generator) -> _Slot:
@@ -516,7 +520,7 @@ class FaultBench:
             own = {name: value[i] for name, value in true.items()}
             change(Trial(slot.rng, slot.step - slot.onset, self.dt, row, own, ago, slot.memory))
 
-    def _as_senses(self, senses: dict[str, np.ndarray], observation: np.ndarray) -> Senses:
+    def _as_senses(self, senses: dict[str, np.ndarray]) -> Senses:
         names = (
             "joint_pos", "joint_vel", "torque", "root_quat", "base_ang_vel", "root_pos", "root_lin_vel",
             "asked", "ball_pos", "ball_vel", "ball_valid",
@@ -526,7 +530,6 @@ class FaultBench:
             target=self.command,
             time=senses["time"][:, 0],
             age=senses["age"][:, 0],
-            observation=observation,
         )
 
     def _motors(
@@ -564,6 +567,19 @@ class FaultBench:
             "fall" if fell else "range" if beyond else "speed" if racing else ""
             for fell, beyond, racing in zip(fallen, far, fast, strict=True)
         ]
+
+
+def clean_play(policy: Policy, minutes: float, seed: int = 0, envs: int = 64, threads: int = 0) -> Statistics:
+    """Where a policy's clean play lies: so many robot minutes at feed, half of them `nominal`, half `real`, as far as
+    the watch found nothing to stop."""
+    seen: list[np.ndarray] = []
+    for condition in ("nominal", "real"):
+        config = FaultConfig(condition=condition, seed=seed, envs=envs, threads=threads)
+        bench = FaultBench(policy, config)
+        bench.seen = seen
+        length = sum(config.before) / 2 + config.after
+        bench.run((None,), max(1, round(30 * minutes / length)))
+    return Statistics.of(np.concatenate(seen))
 
 
 def summarise(outcomes: list[Outcome], dt: float) -> dict[str, Any]:
