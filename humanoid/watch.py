@@ -369,7 +369,8 @@ class Watch:
             self._judge_body(change, total)
             self._judge_rest(senses, change, total)
             if fresh is not None:
-                self.value[np.ix_(fresh, _SINCE)] = 0.0
+                for check in _SINCE:
+                    self.value[fresh, check] = 0.0
                 fresh[:] = False
                 self._begins = False
             clean = isfinite(self.value.sum())
