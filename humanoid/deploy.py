@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from humanoid.app import run_app
+from humanoid.approval import LOG, Approval, ApprovalError, approved
 from humanoid.bundle import BundleError, PolicyBundle
 from humanoid.controller import Controller, ControllerError, Schedule, check_supply
 from humanoid.files import atomic_write
@@ -76,6 +77,9 @@ class DeployConfig:
         guard: see :class:`humanoid.safety.GuardLimits`.
         shield: see :class:`humanoid.safety.ShieldLimits`.
         watch: see :mod:`humanoid.watch`.
+        use: what a robot that already listens is used as, see :data:`humanoid.approval.USES`: the policy must be
+            approved for it. A robot that this command starts is simulated and needs no approval.
+        approvals: log of approvals.
     """
 
     policy: str
@@ -86,6 +90,8 @@ class DeployConfig:
     guard: GuardLimits = field(default_factory=GuardLimits)
     shield: ShieldLimits = field(default_factory=ShieldLimits)
     watch: dict[str, CheckLimits] = field(default_factory=dict)
+    use: str = "free"
+    approvals: str = str(LOG)
 
 
 class DeployError(RuntimeError):
@@ -284,7 +290,7 @@ def deploy(config: DeployConfig) -> int:
     """Run ``rally-deploy``: returns 0 when the policy played to the end, 1 when a fault damped the robot.
 
     Raises:
-        BundleError, ControllerError, DeployError, RobotError: nothing was run.
+        ApprovalError, BundleError, ControllerError, DeployError, RobotError: nothing was run.
     """
     if not config.duration > 0.0:
         raise DeployError(f"duration={config.duration}: give a positive number of seconds")
@@ -293,6 +299,7 @@ def deploy(config: DeployConfig) -> int:
         config.schedule.ramp_in, config.duration, config.schedule.ramp_out, config.schedule.settle
     )
     with started(config.robot) as (host, port):
+        approval = _gate(config, policy)
         robot = UdpRobot(host, port)
         info = robot.connect()
         summary: dict[str, Any] = {}
@@ -314,6 +321,7 @@ def deploy(config: DeployConfig) -> int:
         "policy": policy.name,
         "bundle_sha256": policy.bundle_sha256,
         "robot": info.name,
+        "approval_sha256": approval.sha256 if approval else None,
         "realtime": info.realtime,
         "duration_s": config.duration,
         "exit_code": code,
@@ -329,6 +337,23 @@ def deploy(config: DeployConfig) -> int:
         json.dump(report, file, indent=1, allow_nan=False)
     print(f"log: {path}")
     return code
+
+
+def _gate(config: DeployConfig, policy: PolicyBundle) -> Approval | None:
+    """The approval that lets the policy drive the robot; None for one that is simulated here.
+
+    Raises:
+        ApprovalError: there is none.
+    """
+    if config.robot.module is not None:
+        return None
+    approval = approved(Path(config.approvals), policy.bundle_sha256, config.use)
+    print(
+        f"approved for {approval.use} by {approval.person} until {approval.expires} "
+        f"(line {approval.number}, {approval.sha256})",
+        flush=True,
+    )
+    return approval
 
 
 def summarise(report: dict[str, Any]) -> str:
@@ -374,7 +399,15 @@ def summarise(report: dict[str, Any]) -> str:
 
 def main() -> None:
     """Entry point of ``rally-deploy``."""
-    expected = (BundleError, ControllerError, DeployError, ObservationError, RobotError, WatchError)
+    expected = (
+        ApprovalError,
+        BundleError,
+        ControllerError,
+        DeployError,
+        ObservationError,
+        RobotError,
+        WatchError,
+    )
     sys.exit(
         run_app(
             "rally-deploy",

@@ -9,6 +9,8 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("humanoid", "mocap", "sim", "policies")
 ROBOT_SIDE = (
     "app",
+    "approval",
+    "approve",
     "bodies",
     "bundle",
     "controller",

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from humanoid.bundle import write_bundle
+from humanoid.approval import approve
+from humanoid.bundle import PolicyBundle, write_bundle
 from humanoid.controller import Controller, Schedule
 from humanoid.deploy import Timing, drive, undisturbed
 from humanoid.joints import READY_JOINT_POS
@@ -86,6 +87,7 @@ def test_a_layout_that_the_robot_does_not_supply_is_refused(tmp_path, bundle_fol
         (["polcy=stand"], "unknown setting 'polcy'; did you mean policy?"),
         (["policy=stand", "duration=-1"], "duration=-1.0: give a positive"),
         (["policy=stand", "robot=udp"], "robot.port=0: give the UDP port"),
+        (["policy=stand", "robot=udp", "robot.port=9"], "nobody approved bundle "),
         (["policy=stand", "robot.module=humanoid.no_such_robot"], "does not start: "),
     ],
 )
@@ -137,8 +139,19 @@ def test_a_robot_that_dies_is_a_fault_and_ends_damped(tmp_path):
     try:
         assert robot.stdout is not None
         port = json.loads(robot.stdout.readline())["port"]
+        stand = PolicyBundle.load("stand").bundle_sha256
+        approve(tmp_path / "log", person="A", policy="stand", bundle_sha256=stand, use="tethered", days=1)
+        allowed = ["approvals=log", "use=tethered"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "humanoid.deploy", "policy=stand", "robot=udp", f"robot.port={port}"],
+            [
+                sys.executable,
+                "-m",
+                "humanoid.deploy",
+                "policy=stand",
+                "robot=udp",
+                f"robot.port={port}",
+                *allowed,
+            ],
             cwd=tmp_path,
             env=environment(),
             stdout=subprocess.PIPE,
