@@ -140,7 +140,7 @@ class Simulator:
     """Replays strokes with feed-forward and balance feedback, as a player does without a network."""
 
     def __init__(self) -> None:
-        self.model = build_model()
+        self.model = build_model(self_collision=True)
         self.height = ready_height(self.model)
         self.gain = balance_gain(0.02)
 

@@ -46,7 +46,7 @@ class EvaluateConfig:
             level, and summary.json and summary.md beside them. Of matches: match.json and points.csv.
         record: so many episodes or matches, from the first one, are recorded for rally-render.
         shield: with the robot's safety shield between policy and motors; of task=return.
-        solid: with limbs and trunk that do not pass through each other; of task=return.
+        solid: false: limbs, trunk and racket pass through each other; of task=return.
         envs: robots at once. threads: of the physics, 0 for all cores. onnx_threads: of ONNX Runtime.
         progress: show a progress bar when standard error is a terminal.
         opponent, matches, points, scoring, opening, serve_spread: of matches, see `policies.match.MatchesConfig`;
@@ -62,7 +62,7 @@ class EvaluateConfig:
     output: str = MISSING
     record: int = 0
     shield: bool = False
-    solid: bool = False
+    solid: bool = True
     envs: int = 64
     threads: int = 0
     onnx_threads: int = 1

@@ -99,7 +99,7 @@ class EvaluationConfig:
         threads: of the physics, 0 for all cores; does not change the result.
         record: so many episodes are recorded, from the first one.
         shield: the robot's safety shield stands between policy and motors, as it does in rally-deploy.
-        solid: the robot's limbs and trunk do not pass through each other (the racket still does).
+        solid: the robot's parts and its racket do not pass through each other. False: cheap physics, as others have it.
     """
 
     level: str = "feed"
@@ -110,7 +110,7 @@ class EvaluationConfig:
     threads: int = 0
     record: int = 0
     shield: bool = False
-    solid: bool = False
+    solid: bool = True
 
     def check(self) -> None:
         """Raise `EvaluationError` naming the key whose value is impossible."""
@@ -515,7 +515,7 @@ class _Film:
                 recorder.caption(text)
 
 
-def robot_model(policy: Policy, protocol: ReturnConfig, solid: bool = False) -> mujoco.MjModel:
+def robot_model(policy: Policy, protocol: ReturnConfig, solid: bool = True) -> mujoco.MjModel:
     """The robot that a policy plays with: its gains in the servos, the protocol's physics step and soles; its parts
     collide if `solid`."""
     model = build_model(timestep=protocol.timestep, friction=protocol.friction, self_collision=solid)

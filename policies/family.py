@@ -86,7 +86,7 @@ def _torques(weights: np.ndarray, known: np.ndarray, fps: float) -> np.ndarray:
 
 @torch.no_grad()
 def delivered(player: Player, pool: GoalPool, threads: int = 0) -> tuple[Tensor, Tensor]:
-    """Strokes from the ready pose, simulated as a player without network plays them.
+    """Strokes from the ready pose of a robot with a solid body, simulated as a player without network plays them.
 
     Args:
         player: the player. pool: goals. threads: of the physics, 0 for all cores.
@@ -95,7 +95,7 @@ def delivered(player: Player, pool: GoalPool, threads: int = 0) -> tuple[Tensor,
         Scaled goals that the racket met at the strike, (G, GOAL_SIZE), and who fell within 0.6 s, (G,) bool.
     """
     n, dt, strokes = len(pool), player.dt, player.strokes
-    engine = CpuEngine(n, build_model(), threads)
+    engine = CpuEngine(n, build_model(self_collision=True), threads)
     substeps = round(dt / engine.timestep)
     everyone = torch.arange(n)
     engine.reset(everyone, ready_state((0.0, 0.0))[0].repeat(n, 1), torch.zeros(n, 35, dtype=torch.float64))

@@ -15,6 +15,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import cast
 
+import mujoco
 import torch
 from rsl_rl.env import VecEnv
 from tensordict import TensorDict
@@ -91,6 +92,7 @@ class StrikeTaskConfig:
         pause: range of what passes, s, from when a stroke or a step may begin until one does.
         step_share: share of the pauses that end in a step of random way instead of a stroke.
         timestep: physics step, s. control_dt: control period, s.
+        solid: limbs and trunk do not pass through each other.
         joint_noise, velocity_noise: of the start, rad, rad/s.
         push: standard deviation of random changes of the pelvis's velocity, m/s. push_interval: mean time between
             them, s.
@@ -105,6 +107,7 @@ class StrikeTaskConfig:
     step_share: float = 0.5
     timestep: float = 0.005
     control_dt: float = 0.02
+    solid: bool = True
     joint_noise: float = 0.03
     velocity_noise: float = 0.2
     push: float = 0.15
@@ -113,6 +116,11 @@ class StrikeTaskConfig:
     fall_tilt: float = 1.0
     observation_noise: float = 0.5
     reward: RewardConfig = field(default_factory=RewardConfig)
+
+
+def task_model(config: StrikeTaskConfig) -> mujoco.MjModel:
+    """The robot of a training task."""
+    return build_model(timestep=config.timestep, self_collision=config.solid)
 
 
 class StrikeTask(VecEnv):
@@ -141,7 +149,7 @@ class StrikeTask(VecEnv):
     ) -> None:
         self.config = config = config or StrikeTaskConfig()
         if engine is None:
-            engine = CpuEngine(config.num_envs, build_model(timestep=config.timestep), threads)
+            engine = CpuEngine(config.num_envs, task_model(config), threads)
         for name, given in (("num_envs", engine.num_envs), ("timestep", engine.timestep)):
             if given != getattr(config, name):
                 raise ValueError(f"engine with {name} = {given}: the task's is {getattr(config, name)}")

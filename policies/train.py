@@ -26,14 +26,13 @@ from tqdm import tqdm
 
 from humanoid.app import run_app
 from humanoid.files import atomic_write
-from humanoid.model import build_model
 from humanoid.motion import MotionError
 from policies.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from policies.config import ConfigError, PpoConfig, TrainConfig, plain, typed
 from policies.goal_pool import GoalPool, join
 from policies.goals import GoalError, draw_goals
 from policies.player import Player
-from policies.strike_task import StrikeTask
+from policies.strike_task import StrikeTask, task_model
 from policies.strokes import load_strokes
 from sim.engine import BatchEngine, make_engine
 
@@ -366,7 +365,7 @@ def _goals(player: Player, config: TrainConfig) -> GoalPool:
 
 
 def _engine(config: TrainConfig) -> BatchEngine:
-    model = build_model(timestep=config.task.timestep)
+    model = task_model(config.task)
     processes, device, threads = Processes.of_environment(), config.device, config.threads
     if processes.world > 1:
         device = f"cuda:{processes.local}" if device == "cuda" else device

@@ -143,7 +143,7 @@ class ReturnTask:
         self.num_envs = num_envs
         self.substeps = round(config.control_dt / config.timestep)
         if engine is None:
-            model = build_model(timestep=config.timestep, friction=config.friction)
+            model = build_model(timestep=config.timestep, friction=config.friction, self_collision=True)
             engine = CpuEngine(num_envs, model, threads)
         self.engine = engine
         self.device = device = engine.device

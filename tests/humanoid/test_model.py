@@ -172,3 +172,25 @@ def test_only_feet_and_floor_collide_by_default():
 def test_a_spec_can_be_decorated():
     model = build_model(decorate=lambda spec: spec.worldbody.add_site(name="extra"))
     assert model.site("extra").name == "extra"
+
+
+def touching(joint, angle, **pose):
+    """Names of the parts that a solid robot in the ready pose touches when one joint is at another angle."""
+    model = build_model(self_collision=True)
+    data = mujoco.MjData(model)
+    data.qpos[2] = pose.get("height", 2.0)
+    data.qpos[7:] = READY_JOINT_POS
+    data.joint(joint).qpos[:] = angle
+    mujoco.mj_forward(model, data)
+    return {tuple(sorted((model.geom(c.geom1).name, model.geom(c.geom2).name))) for c in data.contact}
+
+
+def test_parts_and_racket_of_a_solid_robot_meet_each_other_and_the_racket_the_floor():
+    assert touching("right_elbow_joint", 0.4) == set()
+    inside = touching("right_shoulder_roll_joint", 0.9)
+    assert any({"pelvis", "torso"} & {part.split("_")[0] for part in pair} for pair in inside)
+    assert any("racket" in "".join(pair) for pair in touching("right_shoulder_yaw_joint", 1.6))
+    down = touching("right_shoulder_pitch_joint", 0.6, height=0.3)
+    assert any("floor" in pair and "racket" in "".join(pair) for pair in down)
+    # Held, the racket touches neither the hand nor the arm that holds it.
+    assert not any("racket" in "".join(pair) for pair in touching("right_wrist_yaw_joint", 0.5))
