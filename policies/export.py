@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from humanoid.bundle import PolicyBundle, make_manifest, write_bundle
 from policies.checkpoint import load_checkpoint
 from policies.config import TrainConfig, plain, typed
+from policies.faults import clean_play
 from policies.player import MEMORY_SIZE, Player, split_terms
 from policies.strokes import load_strokes, provenance
 from sim.return_task import OBSERVATION_SIZE, TERMS
@@ -105,6 +106,7 @@ def export(
     config: TrainConfig,
     weights: dict[str, Tensor] | None,
     training: dict[str, Any],
+    clean_minutes: float = 0.0,
 ) -> PolicyBundle:
     """Write a bundle and check it against torch.
 
@@ -114,6 +116,7 @@ def export(
         config: of the run (player, network).
         weights: the actor's state dict, or None to play without a network.
         training: samples, wall time and seed for the manifest.
+        clean_minutes: robot time that it plays, for the watch to know what its play looks like; 0: none.
 
     Raises:
         RuntimeError: torch and the bundle disagree by more than 1e-3 rad.
@@ -130,7 +133,8 @@ def export(
         data_sources=_sources(player.strokes.names),
         licence="CC BY-SA 3.0 (contains motion computed from share-alike clips)",
     )
-    write_bundle(folder, to_onnx(module), manifest)
+    network_bytes = to_onnx(module)
+    write_bundle(folder, network_bytes, manifest)
     bundle = PolicyBundle.load(str(folder))
     rng = np.random.default_rng(0)
     rows = np.zeros((4, OBSERVATION_SIZE), dtype=np.float32)
@@ -154,18 +158,28 @@ def export(
     error = parity(module, bundle, rows)
     if error > 1e-3:
         raise RuntimeError(f"{folder}: the exported policy differs from the trained one by {error:.2g} rad")
+    if clean_minutes > 0:
+        statistics = clean_play(bundle, clean_minutes, config.seed)
+        write_bundle(folder, network_bytes, {**manifest, "clean_play": statistics.to_dict()})
+        bundle = PolicyBundle.load(str(folder))
     return bundle
 
 
 def export_run(
-    checkpoint: Path, folder: Path, name: str, description: str, network: bool = True
+    checkpoint: Path,
+    folder: Path,
+    name: str,
+    description: str,
+    network: bool = True,
+    clean_minutes: float = 0.0,
 ) -> PolicyBundle:
     """Export a training run's checkpoint, with its network or without any; see `export`."""
     state = load_checkpoint(checkpoint)
     config = typed(TrainConfig, state["config"])
     training = {"samples": state["samples"], "wall_s": round(state["wall_s"], 1), "seed": config.seed}
     weights = state["learner"]["actor_state_dict"] if network else None
-    return export(folder, name, description, config, weights, training if network else {})
+    training = training if network else {}
+    return export(folder, name, description, config, weights, training, clean_minutes)
 
 
 def _sources(names: tuple[str, ...]) -> list[dict[str, str]]:

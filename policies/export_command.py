@@ -26,6 +26,8 @@ class ExportConfig:
         name: of the policy; empty: the output folder's.
         description: for the manifest; empty: says which run it is from.
         network: with the run's network, or without any.
+        clean_minutes: robot time that the exported policy plays, half of it under `real`, for the safety watch to know
+            what its play looks like; 0: none.
     """
 
     run: str = MISSING
@@ -33,6 +35,7 @@ class ExportConfig:
     name: str = ""
     description: str = ""
     network: bool = True
+    clean_minutes: float = 5.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,7 +73,7 @@ def run(app: ExportConfig) -> int:
         if app.network
         else "Planner, reference and regulator without a network."
     )
-    bundle = export_run(checkpoint, output, name, description, app.network)
+    bundle = export_run(checkpoint, output, name, description, app.network, app.clean_minutes)
     print(f"{output}: policy {name!r}, {bundle.bundle_sha256}")
     print(
         f"rally-eval policy={output if len(output.parts) > 1 else f'./{output}'} level=feed output=out/{name}"

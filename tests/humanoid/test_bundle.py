@@ -14,6 +14,7 @@ from humanoid import bundle as bundle_module
 from humanoid.bundle import BundleError, PolicyBundle, make_manifest, write_bundle
 from humanoid.joints import JOINT_NAMES, KP, READY_JOINT_POS
 from humanoid.observation import ObservationError, neutral_values
+from humanoid.watch import FEATURES, Statistics
 
 from .conftest import TINY_SIZE, TINY_TERMS, tiny_manifest, tiny_onnx
 
@@ -23,7 +24,7 @@ def rewrite(folder, change):
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     change(manifest)
-    for section in bundle_module.SECTIONS:
+    for section in bundle_module._present(manifest):
         manifest["hashes"][section] = bundle_module._section_hash(manifest, section)
     path.write_text(json.dumps(manifest))
 
@@ -257,3 +258,53 @@ def test_hashes_are_of_the_files(bundle_folder):
     manifest = json.loads((bundle_folder / "manifest.json").read_text())
     digest = hashlib.sha256((bundle_folder / "policy.onnx").read_bytes()).hexdigest()
     assert manifest["hashes"]["policy.onnx"] == digest
+
+
+def statistics():
+    rng = np.random.default_rng(0)
+    return Statistics.of(rng.normal(size=(1000, FEATURES)))
+
+
+def test_a_bundle_tells_where_clean_play_lies(tmp_path):
+    assert (
+        PolicyBundle.load(write_bundle(tmp_path / "a", tiny_onnx(TINY_SIZE), tiny_manifest())).clean_play
+        is None
+    )
+    known = statistics()
+    manifest = tiny_manifest(clean_play=known.to_dict())
+    got = PolicyBundle.load(write_bundle(tmp_path / "b", tiny_onnx(TINY_SIZE), manifest)).clean_play
+    assert got is not None
+    np.testing.assert_allclose(got.mean, known.mean, rtol=1e-6)
+    np.testing.assert_allclose(got.whiten, known.whiten, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"features": 7}, "7 features"),
+        ({"mean": "AAAA"}, "clean play cannot be used"),
+        ({"whiten": "not base64!"}, "clean play cannot be used"),
+        ({"directions": 3}, "clean play cannot be used"),
+        ({"directions": "many"}, "clean play cannot be used"),
+        ({"mean": None}, "clean play cannot be used"),
+    ],
+)
+def test_damaged_statistics_are_refused(tmp_path, change, text):
+    folder = write_bundle(
+        tmp_path / "a", tiny_onnx(TINY_SIZE), tiny_manifest(clean_play=statistics().to_dict())
+    )
+    rewrite(folder, lambda manifest: manifest["clean_play"].update(change))
+    with pytest.raises(BundleError, match=text):
+        PolicyBundle.load(folder)
+
+
+def test_statistics_that_were_changed_show(tmp_path):
+    folder = write_bundle(
+        tmp_path / "a", tiny_onnx(TINY_SIZE), tiny_manifest(clean_play=statistics().to_dict())
+    )
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["clean_play"] = Statistics.of(np.random.default_rng(1).normal(size=(900, FEATURES))).to_dict()
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="'clean_play' does not match its hash"):
+        PolicyBundle.load(folder)

@@ -147,13 +147,14 @@ def test_a_layout_changed_after_export_is_refused(tmp_path, bundle):
 
 def test_a_run_becomes_a_bundle(folder, tmp_path, bundle, capsys):
     with pytest.raises(SystemExit) as end:
-        main([f"run={folder}", f"output={tmp_path}/mine"])
+        main([f"run={folder}", f"output={tmp_path}/mine", "clean_minutes=0.5"])
     assert end.value.code == 0
     mine = PolicyBundle.load(f"{tmp_path}/mine")
     assert mine.name == "mine"
     assert mine.bundle_sha256 in capsys.readouterr().out
     manifest = json.loads((tmp_path / "mine" / "manifest.json").read_text())
     assert manifest["training"]["samples"] == 7
+    assert mine.clean_play is not None
     seen = rows(3, 5).numpy()
     np.testing.assert_array_equal(
         mine.act(seen, mine.initial_memory(3))[0], bundle.act(seen, bundle.initial_memory(3))[0]
@@ -162,7 +163,7 @@ def test_a_run_becomes_a_bundle(folder, tmp_path, bundle, capsys):
 
 def test_the_baseline_has_no_network(folder, tmp_path, bundle):
     with pytest.raises(SystemExit) as end:
-        main([f"run={folder}/checkpoint.pt", f"output={tmp_path}/replay", "network=false"])
+        main([f"run={folder}/checkpoint.pt", f"output={tmp_path}/replay", "network=false", "clean_minutes=0"])
     assert end.value.code == 0
     replay = PolicyBundle.load(f"{tmp_path}/replay")
     manifest = json.loads((tmp_path / "replay" / "manifest.json").read_text())
