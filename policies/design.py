@@ -1,14 +1,16 @@
 """Designs the stroke families a player plays: human strokes, made possible for the robot at every goal it may be given.
 
 One human stroke a side gives the manner. Goals (racket position, velocity and face at the strike) come from launched
-balls. For each goal the stroke is optimised (`humanoid.trajectory`: motor limits, zero-moment point, joint stops). A
-polynomial of the goal is fitted through all strokes, every stroke optimised again near what the polynomial says, and
-the polynomial fitted anew: the two agree after a few rounds, as in guided policy search. The first rounds take goals
-all over the reach, the last ones those that the planner asks for. `policies.family` then gives the polynomials the
-torques that belong to them and makes up for what simulated strokes miss.
+balls. For each goal the stroke is optimised (`humanoid.trajectory`: motor limits, zero-moment point, joint stops, parts
+and racket clear of each other). A polynomial of the goal is fitted through all strokes, every stroke optimised again
+near what the polynomial says, and the polynomial fitted anew: the two agree after a few rounds, as in guided policy
+search. The first rounds take goals all over the reach, the others mostly those that the planner asks for with the
+families on disk. Later rounds stay nearer to the fit, and keep wider gaps, so that the fit itself keeps clear.
+`policies.family` then gives the polynomials the torques that belong to them and makes up for what simulated strokes
+miss.
 
     python -m policies.design        rebuilds assets/motions/stroke_family and strokes_planted, and
-                                     assets/planner/worth.npz (an hour, two cores)
+                                     assets/planner/worth.npz (an hour and a half, two cores)
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from humanoid.joints import EFFORT_LIMIT, KD, KP
 from humanoid.kinematics import default_pinocchio
 from humanoid.model import build_model
 from humanoid.motion import RobotMotion
-from humanoid.trajectory import FrameState, Solution, TrajectoryOptimizer
+from humanoid.trajectory import FrameState, Solution, TrajectoryConfig, TrajectoryOptimizer
 from mocap.plant import PlantConfig, plant, ready_stance
 from policies import train_worth
 from policies.family import JOINT_POS, polynomial, ridge, teach_lead, with_torque
@@ -94,10 +96,11 @@ class Round:
     """One round of optimisation.
 
     Attributes:
-        count: goals. planned: goals of the planner with the families so far; else of any ball in reach.
+        count: goals. planned: most of them the planner's with the families on disk; else of any ball in reach.
         cubic: fit all the families' terms first, else the quadratic ones.
         joint, pelvis: how near to the fit the strokes are kept: one unit, rad, and factor on the pelvis's units.
         ridge: of the fit. iterations: of the optimiser.
+        gap: wanted between parts of the robot, m.
     """
 
     count: int
@@ -107,6 +110,7 @@ class Round:
     pelvis: float
     ridge: float
     iterations: int
+    gap: float = TrajectoryConfig.gap
 
 
 FIRST = 240
@@ -115,10 +119,22 @@ ROUNDS = (
     Round(180, False, False, 0.6, 1.0, 0.03, 12),
     Round(240, False, True, 0.3, 0.5, 0.02, 10),
     Round(260, True, True, 0.15, 0.3, 0.005, 10),
-    Round(280, True, True, 0.06, 0.2, 0.002, 8),
+    Round(250, True, True, 0.08, 0.2, 0.003, 9),
+    Round(280, True, True, 0.05, 0.15, 0.002, 8),
+    Round(300, True, True, 0.05, 0.15, 0.002, 9, 0.06),
+    Round(320, True, True, 0.04, 0.12, 0.002, 8, 0.06),
 )
-FREE_WEIGHT = 0.15
-"""What a stroke for any ball in reach counts in a fit beside one for a goal of the planner."""
+LAST = 2
+"""So many of the last rounds make a family."""
+AGING = 0.5
+"""What a round's strokes count in a fit, as a share of the next one's."""
+FREE_WEIGHT = 0.1
+"""What a stroke for any ball in reach counts in a fit beside a new one for a goal of the planner."""
+NEAR = {
+    "forehand": ((-0.2, 0.5), (-0.42, -0.15), (0.4, 1.3)),
+    "backhand": ((-0.2, 0.5), (0.08, 0.32), (0.4, 1.3)),
+}
+"""The part of `BOX` next to the body, where most goals are not possible and every one that is counts."""
 
 
 @dataclass(frozen=True)
@@ -240,9 +256,12 @@ class Designer:
         human = human or RobotMotion.load(HUMAN_FOLDER / f"{MANNER[kind]}.npz")
         self.planted = retimed(plant(human, human.strokes[0], PLANT), PLANT.before_s, BEFORE_S, AFTER_S)
         _, soles = ready_stance()
-        self.optimizer = TrajectoryOptimizer(
-            self.planted, BEFORE_S, Footing.planted(soles, self.planted.num_frames)
-        )
+        self._footing = Footing.planted(soles, self.planted.num_frames)
+        self.keep_apart(TrajectoryConfig.gap)
+
+    def keep_apart(self, gap: float) -> None:
+        """Want so wide a gap between the robot's parts from now on, m."""
+        self.optimizer = TrajectoryOptimizer(self.planted, BEFORE_S, self._footing, TrajectoryConfig(gap=gap))
 
     def first(self, goal: np.ndarray, known: list[Sample]) -> Sample:
         """A stroke for a goal, from the nearest of those known, or from the human one."""
@@ -342,9 +361,11 @@ def fit_family(samples: list[Sample], face: float, strength: float = 0.002) -> d
     }
 
 
-def reachable_goals(kind: str, count: int, seed: int) -> np.ndarray:
-    """Goals (count, 9) of balls that pass a side's box, by any target and height of flight, spread evenly. The robot
-    stands up to 30 cm beside its place."""
+def reachable_goals(
+    kind: str, count: int, seed: int, box: tuple[tuple[float, float], ...] | None = None
+) -> np.ndarray:
+    """Goals (count, 9) of balls that pass a box (default: the side's), by any target and height of flight, spread
+    evenly. The robot stands up to 30 cm beside its place."""
     generator = torch.Generator().manual_seed(seed)
     racket = racket_body()
     found = []
@@ -355,7 +376,7 @@ def reachable_goals(kind: str, count: int, seed: int) -> np.ndarray:
         balls.reset(torch.arange(number), table.pos, table.vel, table.spin)
         start = torch.tensor([*LauncherConfig().start, 0.0]).repeat(number, 1)
         start[:, 1] += 0.6 * (torch.rand(number, generator=generator) - 0.5)
-        low, high = torch.tensor(BOX[kind]).T
+        low, high = torch.tensor(box or BOX[kind]).T
         bounced = torch.zeros(number, dtype=torch.bool)
         falling = bounced.clone()
         seen: list[list[torch.Tensor]] = [[], [], [], []]
@@ -538,44 +559,61 @@ def write_motions(samples: dict[str, list[Sample]], folder: Path = PLANTED_FOLDE
 
 
 def design_side(
-    kind: str, rounds: tuple[Round, ...], samples: list[Sample], first: int = FIRST
+    kind: str, goals: np.ndarray, rounds: tuple[Round, ...] = ROUNDS, first: int = FIRST
 ) -> list[Sample]:
-    """Strokes of one side after some rounds, from those of the rounds before (none: from the human stroke)."""
+    """Strokes of one side: those of the last rounds, for a family.
+
+    Args:
+        kind: "forehand" or "backhand". goals: for the planned rounds, (G, 9), enough for all of them.
+        rounds: one after the other. first: goals before them, designed from the human stroke.
+    """
     designer = Designer(kind)
-    if not samples:
-        for goal in tqdm(reachable_goals(kind, first, 0), desc=f"{kind}, first", disable=None):
-            samples.append(designer.first(goal, samples))
-    free = [replace(s, weight=FREE_WEIGHT) for s in samples if s.sound]
-    goals = np.zeros((0, 9))
+    known: list[Sample] = []
+    for goal in tqdm(reachable_goals(kind, first, 0), desc=f"{kind}, first", disable=None):
+        known.append(designer.first(goal, known))
+    made: list[list[Sample]] = [[s for s in known if s.sound]]
+    free: list[Sample] = []
     for number, plan in enumerate(rounds):
-        if plan.planned and len(goals) < plan.count:
-            goals = planned_goals(kind, sum(p.count for p in rounds), 21)
-        known = [s for s in samples if s.sound]
+        if plan.planned and not free:
+            free, made = [replace(s, weight=FREE_WEIGHT) for group in made for s in group], []
+        known = [
+            replace(s, weight=AGING**age) for age, group in enumerate(reversed(made[-LAST:])) for s in group
+        ] + free
         guess = Guess(known, plan)
+        designer.keep_apart(plan.gap)
         mine = goals[: plan.count] if plan.planned else reachable_goals(kind, plan.count, 10 + number)
         goals = goals[len(mine) :] if plan.planned else goals
-        made = [
-            designer.near(goal, guess, plan, known)
-            for goal in tqdm(mine, desc=f"{kind}, {number}", disable=None)
+        bar = tqdm(mine, desc=f"{kind}, {number}", disable=None)
+        made.append([s for goal in bar if (s := designer.near(goal, guess, plan, known)).sound])
+    return [s for group in made[-LAST:] for s in group]
+
+
+def mixed_goals(kind: str, count: int, seed: int = 21) -> np.ndarray:
+    """Goals (count, 9) for the planned rounds, in random order: three quarters of them the planner's, the others all
+    over the reach and next to the body."""
+    wide, near = round(0.14 * count), round(0.1 * count)
+    goals = np.concatenate(
+        [
+            planned_goals(kind, count - wide - near, seed),
+            reachable_goals(kind, wide, seed + 10),
+            reachable_goals(kind, near, seed + 11, NEAR[kind]),
         ]
-        samples = [s for s in made if s.sound] + free
-    return samples
+    )
+    return goals[np.random.default_rng(seed).permutation(len(goals))]
 
 
 def main() -> None:
-    """Rebuild what ships, both sides at once; the planner's goals need both, so the rounds meet in between."""
+    """Rebuild what ships, both sides at once. The planner's goals are those of the families that are on disk."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    samples: dict[str, list[Sample]] = {kind: [] for kind in KINDS}
-    free = tuple(plan for plan in ROUNDS if not plan.planned)
-    planned = tuple(plan for plan in ROUNDS if plan.planned)
+    count = sum(plan.count for plan in ROUNDS if plan.planned)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        for rounds in (free, planned):
-            done = pool.starmap(design_side, [(kind, rounds, samples[kind]) for kind in KINDS])
-            samples = dict(zip(KINDS, done, strict=True))
-            for kind in KINDS:
-                write_family(kind, samples[kind])
-            print(finish_families())
-            train_worth.main(["--strokes", "12000"])
+        goals = pool.starmap(mixed_goals, [(kind, count) for kind in KINDS])
+        made = pool.starmap(design_side, zip(KINDS, goals, strict=True))
+    samples: dict[str, list[Sample]] = dict(zip(KINDS, made, strict=True))
+    for kind in KINDS:
+        write_family(kind, samples[kind])
+    print(finish_families())
+    train_worth.main(["--strokes", "12000"])
     write_motions(samples)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import policies.design as design
 from humanoid.joints import LOWER, UPPER
 from humanoid.motion import RobotMotion
 from humanoid.trajectory import FrameState, Solution
@@ -135,6 +136,50 @@ def test_near_a_guess_a_stroke_is_designed_in_its_manner(designed):
     assert sample.solution.goal_error[0] < 0.01
     apart = np.abs(sample.solution.coefficients[7:14] - second.solution.coefficients[7:14]).max()
     assert apart < 0.1, "the idle arm does as the guess says"
+
+
+def test_a_side_is_designed_round_by_round_and_the_last_two_make_its_family(monkeypatch, nonsense):
+    """A designer that answers at once: what each round fits, how, and what is kept."""
+    fits, gaps = [], []
+
+    class Quick:
+        def __init__(self, kind: str) -> None:
+            self.number = -1
+
+        def keep_apart(self, gap: float) -> None:
+            gaps.append(gap)
+            self.number += 1
+
+        def first(self, goal, known):
+            return Sample(goal, nonsense[0].solution)
+
+        def near(self, goal, guess, plan, known):
+            # One in three is not sound.
+            cost = 1e3 if round(goal[0]) % 3 == 0 else 1.0
+            return Sample(goal, replace(nonsense[0].solution, cost=cost, torque_share=0.1 * self.number))
+
+    def reachable(kind, count, seed, box=None):
+        return np.tile(np.arange(count)[:, None], (1, 9)).astype(float)
+
+    def guess(samples, plan):
+        fits.append(sorted({round(s.weight, 3) for s in samples}))
+
+    monkeypatch.setattr(design, "Designer", Quick)
+    monkeypatch.setattr(design, "reachable_goals", reachable)
+    monkeypatch.setattr(design, "Guess", guess)
+    plan = replace(LINEAR, count=6)
+    planned = [replace(plan, planned=True, gap=gap) for gap in (0.03, 0.05, 0.06)]
+    goals = 100.0 + np.tile(np.arange(18)[:, None], (1, 9))
+    made = design.design_side("forehand", goals, (plan, *planned), first=10)
+    assert gaps == [0.035, 0.03, 0.05, 0.06]
+    # First alone; then the free ones alone, of little weight; then the planned ones of the last two rounds count more.
+    assert fits == [[1.0], [0.1], [0.1, 1.0], [0.1, 0.5, 1.0]]
+    assert [(s.goal[0], s.solution.torque_share) for s in made] == [
+        (x, pytest.approx(0.1 * number))
+        for number in (2, 3)
+        for x in goals[6 * (number - 1) : 6 * number, 0]
+        if x % 3
+    ]
 
 
 def test_a_quickened_stroke_strikes_earlier_in_the_same_pose(planted):
