@@ -24,7 +24,8 @@ torque          torque asked for before the motors clip it, share of their limit
 heat            root mean square of the torque over ten seconds, share of the limit              1
 servo           measured torque off what the last two targets, gains and state make it, share    1
                 of the limit
-encoder         how far a joint's position and velocity have drifted apart in half a second       rad
+encoder         how far a joint's position has drifted from where its velocities can have led it  rad
+                in half a second
 joint_frozen    steps in which a joint repeats its reading to the bit while its target moves     steps
 action          asked-for target jumps, share of what the motor can turn in a step               1
 action_frozen   steps in which the asked-for targets repeat to the bit                           steps
@@ -499,8 +500,13 @@ class Watch:
         rows[:, 3] *= 0.5
         rows[:, 3] -= s.torque
         drift = self._drift[:, :NUM_JOINTS]
-        drift += change[:, _AT["joint_pos"]]
-        drift -= (0.5 * self.dt) * total[:, _AT["joint_vel"]]
+        off = total[:, _AT["joint_vel"]] * (-0.5 * self.dt)
+        off += change[:, _AT["joint_pos"]]
+        # Somewhere between the velocities before and after it went: a blow shows in both of them, not in between.
+        leeway = np.abs(change[:, _AT["joint_vel"]])
+        leeway *= 0.5 * self.dt
+        off -= np.minimum(np.maximum(off, -leeway), leeway)
+        drift += off
         rows[:, 4] = drift
         rows[:, 5] = change[:, _AT["asked"]]
         np.abs(rows, out=rows)

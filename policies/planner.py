@@ -75,7 +75,7 @@ class PlannerConfig:
     lead: float = 0.64
     patience: float = 1000.0
     freeze: float = 0.05
-    clearances: tuple[float, ...] = (1.6, 2.6)
+    clearances: tuple[float, ...] = (1.9, 2.9)
     topspin: float = -60.0
     shortest: float = 4.0
     deepest: float = 9.5
@@ -83,11 +83,11 @@ class PlannerConfig:
     safe: float = 6.0
     roll: float = 1.0
     near: float = 1.5
-    fall: float = 1.0
-    strain: float = 3.5
+    fall: float = 2.0
+    strain: float = 2.8
     strain_cost: float = 0.1
     settle: float = 0.0
-    least: float = -0.6
+    least: float = -0.4
     gain: float = 0.2
     least_turn: float = 0.2
     stride: tuple[float, float] = (0.06, 0.22)

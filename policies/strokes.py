@@ -53,7 +53,7 @@ TABLES = ("lead", "centre", "scale", "spread", "low", "high", "axis", "strike", 
 """What a family file holds beside its weights, see `StrokeSet`."""
 
 
-FARTHEST = 4.0
+FARTHEST = 3.5
 """Largest distance of a position from those a family knows at which a stroke still goes there (Mahalanobis)."""
 
 

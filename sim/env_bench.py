@@ -76,7 +76,7 @@ def benchmark_env(num_envs: int = 512, steps: int = 60, warm_up: int = 280, thre
     begin = clock()
     task.launcher.draw(pool, torch.Generator().manual_seed(1))
     launch_s = (clock() - begin) / (pool * RECYCLE) * num_envs * protocol.control_dt / protocol.ball_interval
-    model = build_model(timestep=protocol.timestep, friction=protocol.friction)
+    model = build_model(timestep=protocol.timestep, friction=protocol.friction, self_collision=True)
     bare = CpuEngine(num_envs, model, threads)
     everyone = torch.arange(num_envs)
     interval = round(protocol.ball_interval / protocol.control_dt)
@@ -147,7 +147,9 @@ def benchmark_engine(
 
     Compiling kernels and recording graphs come before the clock starts. Arguments as in `sim.engine.make_engine`.
     """
-    engine = make_engine(kind, num_envs, build_model(timestep=ReturnConfig().timestep), device, threads)
+    engine = make_engine(
+        kind, num_envs, build_model(timestep=ReturnConfig().timestep, self_collision=True), device, threads
+    )
     qpos, qvel = (part.to(engine.device) for part in ready_state((0.0, 0.0)))
     everyone = torch.arange(num_envs, device=engine.device)
     engine.reset(everyone, qpos.expand(num_envs, -1), qvel.expand(num_envs, -1))
@@ -178,7 +180,7 @@ def benchmark_return(
         warm_up: control steps of the balls alone before; a ball takes 150 to the robot.
     """
     protocol = ReturnConfig(balls_per_episode=1 << 30)
-    model = build_model(timestep=protocol.timestep, friction=protocol.friction)
+    model = build_model(timestep=protocol.timestep, friction=protocol.friction, self_collision=True)
     engine = make_engine(kind, num_envs, model, device, threads)
     physics = _Clock(engine, time.perf_counter)
     task = ReturnTask(num_envs, protocol, engine=engine, pool=min(2048, 8 * num_envs), recycle=1 << 30)

@@ -33,7 +33,7 @@ def test_every_command_is_in_the_readme(command):
     assert f"`{command}" in README
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/benchmark.md", "docs/bundle.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/benchmark.md", "docs/bundle.md", "docs/safety.md"])
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / page).read_text()):
         assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
@@ -114,3 +114,12 @@ def check_table(text, bundles):
         figure = re.search(r"\b\d+\.\d\b", " ".join(cells))
         assert figure, line
         assert figure[0] in {f"{100 * rate:.1f}" for rate in rates}, f"{bundle.name}: {line}"
+
+
+def test_safety_page_names_every_check_and_counts_the_faults():
+    from humanoid.watch import CHECKS
+    from policies.faults import FAULTS
+
+    page = (ROOT / "docs" / "safety.md").read_text()
+    assert {check for check in CHECKS if f"`{check}`" not in page} == set()
+    assert f"({len(FAULTS)} kinds:" in page

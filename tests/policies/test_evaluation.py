@@ -107,7 +107,7 @@ def test_a_solid_robot_cannot_reach_through_itself(stand):
             return targets, memory
 
     player = PolicyBundle.load("stand")
-    assert stand.report["solid"] is False
+    assert stand.report["solid"] is True
     ghost, solid = (evaluate(Crossed(), replace(SHORT, solid=value)).report for value in (False, True))  # pyright: ignore[reportArgumentType]
     assert solid["solid"] is True
     deepest = [report["safety"]["self_collision"]["closest_gap_m"] for report in (ghost, solid)]
