@@ -26,8 +26,9 @@ from policies.evaluation import Policy, robot_model, wilson
 from sim.engine import CpuEngine
 from sim.return_task import ReturnConfig, ReturnTask
 
-BEYOND = 0.15
-"""A joint so far beyond its range is harm, rad: the simulated stops are soft and give way by less."""
+BEYOND = 0.25
+"""A joint so far beyond its range is harm, rad: the simulated stops are soft and give way by half as much when a ball
+hits the frame of the racket."""
 
 
 @dataclass

@@ -213,16 +213,16 @@ def test_what_the_watch_finds_ends_the_play_with_its_reason():
     controller = Controller(StandPolicy(), INFO, replace_schedule(ramp_in=0.0, play=2.0))
     for _ in range(10):
         assert controller.step(state()).mode == "play"
-    for _ in range(3):
+    for _ in range(8):
         # A motor that pulls though nothing was asked of it.
         controller.step(state(torque=np.where(np.arange(29) == KNEE, EFFORT_LIMIT, 0.0)))
     assert controller.phase == "damped"
     (fault,) = controller.faults
     assert fault.kind == "servo"
-    assert fault.detail.startswith("servo is 1 (left_knee_joint), above 0.5 for 3 control steps: ")
+    assert fault.detail.startswith("servo is 1 (left_knee_joint), above 0.5 for 8 control steps: ")
     watch = controller.report()["watch"]
     assert watch["level"] == "stop"
-    assert watch["steps"] == 13
+    assert watch["steps"] == 18
     assert watch["worst"]["servo"] == pytest.approx(1.0, abs=1e-3)
     assert [
         (cause["check"], cause["level"], cause["step"])
@@ -230,7 +230,7 @@ def test_what_the_watch_finds_ends_the_play_with_its_reason():
         if cause["check"] == "servo"
     ] == [
         ("servo", "warn", 10),
-        ("servo", "stop", 12),
+        ("servo", "stop", 17),
     ]
     json.dumps(watch, allow_nan=False)
 

@@ -103,11 +103,11 @@ def set_row(name, given, start=10):
 
 
 def sliding(senses, step):
-    x = 0.5 * DT * step
+    x = 1.5 * DT * step
     return replace(
         senses,
         root_pos=senses.root_pos + np.array([x, 0, 0]),
-        root_lin_vel=senses.root_lin_vel + np.array([0.5, 0, 0]),
+        root_lin_vel=senses.root_lin_vel + np.array([1.5, 0, 0]),
     )
 
 
@@ -115,11 +115,11 @@ KNEE = "left_knee_joint"
 FAILS = {
     "position": (set_joint("joint_pos", KNEE, UPPER[JOINT_INDEX[KNEE]] + 0.2), 0.2),
     "speed": (set_joint("joint_vel", KNEE, 1.2 * VELOCITY_LIMIT[JOINT_INDEX[KNEE]]), 1.2),
-    "torque": (set_joint("asked", KNEE, READY_JOINT_POS[JOINT_INDEX[KNEE]] + 4 * EFFORT_LIMIT[3] / KP[3]), 4.0),
+    "torque": (set_joint("asked", KNEE, READY_JOINT_POS[JOINT_INDEX[KNEE]] + 30 * EFFORT_LIMIT[3] / KP[3]), 30.0),
     "servo": (set_joint("torque", KNEE, 0.6 * EFFORT_LIMIT[JOINT_INDEX[KNEE]]), 0.6),
-    # A drift of 0.3 rad/s for ever comes to 0.3 rad/s times the time constant.
-    "encoder": (set_joint("joint_pos", KNEE, lambda step: 0.85 + 0.3 * DT * step), 0.3 * 0.5 * (1 - 0.96**29)),
-    "action": (set_joint("asked", KNEE, lambda step: 3.0 * VELOCITY_LIMIT[3] * DT * (step % 2)), 3.0),
+    # A drift of 0.6 rad/s for ever comes to 0.6 rad/s times the time constant.
+    "encoder": (set_joint("joint_pos", KNEE, lambda step: 0.85 + 0.6 * DT * step), 0.6 * 0.5 * (1 - 0.96**29)),
+    "action": (set_joint("asked", KNEE, lambda step: 6.0 * VELOCITY_LIMIT[3] * DT * (step % 2)), 6.0),
     "non_finite": (set_row("ball_pos", lambda step: np.nan), None),
     "age": (lambda senses, step: replace(senses, age=np.array([0.08])), 0.08),
     "clock": (lambda senses, step: replace(senses, time=senses.time * 3), 0.04),
@@ -135,7 +135,7 @@ FAILS = {
     "height": (set_row("root_pos", lambda step: [0, 0, HEIGHT - 0.4]), 0.4),
     "sole_tilt": (set_row("root_quat", lambda step: [np.cos(0.2), 0, np.sin(0.2), 0]), 0.4),
     "sole_height": (set_row("root_pos", lambda step: [0, 0, HEIGHT + 0.2]), 0.2),
-    "slip": (sliding, 0.5),
+    "slip": (sliding, 1.5),
     "ball": (set_row("ball_vel", lambda step: [3.0, 0, 0], 0), 3.0 * 0.5 * (1 - 0.96**29)),
     "ball_frozen": (set_row("ball_pos", lambda step: [0, 0, 1.0]), 19),
 }  # fmt: skip
