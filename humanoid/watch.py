@@ -125,13 +125,14 @@ class CheckLimits:
     Attributes:
         warn: a value above it is a warning.
         stop: a value above it stops the robot when it has held so for `hold` control steps; None: never.
-        hold: control steps.
+        hold: control steps. at_once: a value above it stops the robot in the same step; None: never.
         reason: why there.
     """
 
     warn: float = float("inf")
     stop: float | None = None
     hold: int = 1
+    at_once: float | None = None
     reason: str = ""
 
 
@@ -160,8 +161,11 @@ def make_limits(values: Mapping[str, Any]) -> dict[str, CheckLimits]:
         try:
             limits = values[name] if isinstance(values[name], CheckLimits) else CheckLimits(**values[name])
             stop = float("inf") if limits.stop is None else float(limits.stop)
-            if not (0 <= float(limits.warn) <= stop and int(limits.hold) >= 1):
-                raise ValueError("0 <= warn <= stop and hold >= 1 must hold")
+            at_once = float("inf") if limits.at_once is None else float(limits.at_once)
+            if not (
+                0 <= float(limits.warn) <= stop and float(limits.warn) <= at_once and int(limits.hold) >= 1
+            ):
+                raise ValueError("0 <= warn <= stop, warn <= at_once and hold >= 1 must hold")
         except (TypeError, ValueError) as error:
             raise WatchError(f"watch: {name}: {error}") from None
         out[name] = limits
@@ -302,6 +306,7 @@ class Watch:
         self._warn = np.array([row.warn for row in rows])
         self._stop = np.array([np.inf if row.stop is None else row.stop for row in rows])
         self._hold = np.array([row.hold for row in rows])
+        self._at_once = np.array([np.inf if row.at_once is None else row.at_once for row in rows])
         self._kp, self._kd = np.asarray(kp, dtype=np.float64), np.asarray(kd, dtype=np.float64)
         self._middle = 0.5 * (LOWER + UPPER)
         self._scale, self._offset = np.ones((_BY_JOINT, NUM_JOINTS)), np.zeros((_BY_JOINT, NUM_JOINTS))
@@ -391,7 +396,7 @@ class Watch:
             self._count += 1
             self._count *= over
             self._holding = bool(over.any())
-            stop = self._count >= self._hold
+            stop = (self._count >= self._hold) | (value > self._at_once)
             stopped |= stop.any(axis=1)
             warned = warn.any(axis=1)
             self._note(0, warn)
@@ -425,9 +430,13 @@ class Watch:
     def explain(self, cause: Cause) -> str:
         """A cause for people."""
         limits = self.limits[cause.check]
-        bound = limits.stop if cause.level == Level.STOP else limits.warn
+        bound, held = limits.warn, ""
+        if cause.level == Level.STOP and limits.at_once is not None and cause.value > limits.at_once:
+            bound = limits.at_once
+        elif cause.level == Level.STOP:
+            bound = np.inf if limits.stop is None else limits.stop
+            held = f" for {limits.hold} control steps" if limits.hold > 1 else ""
         where = f" ({cause.joint})" if cause.joint else ""
-        held = f" for {limits.hold} control steps" if limits.hold > 1 and cause.level == Level.STOP else ""
         return f"{cause.check} is {cause.value:.3g}{where}, above {bound:g}{held}: {limits.reason}"
 
     def report(self, robot: int = 0) -> dict[str, Any]:

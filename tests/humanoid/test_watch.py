@@ -74,6 +74,7 @@ def test_every_threshold_has_its_reason():
         (lambda v: v.update(tilt={"warn": 2, "stop": 1}), "tilt"),
         (lambda v: v.update(tilt={"warn": 1, "halt": 2}), "tilt"),
         (lambda v: v.update(tilt={"warn": 1, "stop": 2, "hold": 0}), "tilt"),
+        (lambda v: v.update(tilt={"warn": 1, "at_once": 0.5}), "tilt"),
     ],
 )
 def test_limits_that_make_no_sense_are_refused_by_name(change, text):
@@ -256,13 +257,25 @@ def test_a_stop_holds_until_the_reset_and_no_other_robot_stops():
 
 
 def test_a_stop_waits_until_its_value_has_held():
-    limits = {**NEVER, "height": CheckLimits(0.1, 0.2, 3, "here")}
+    limits = {**NEVER, "height": CheckLimits(0.1, 0.2, 3, reason="here")}
     for steps, level in ((2, Level.OK), (3, Level.STOP)):
         watch = watched(
             lambda s, t, steps=steps: replace(s, root_pos=s.root_pos - [0, 0, 0.5 * (10 <= t < 10 + steps)]),
             limits=limits,
         )
         assert watch.level[0] == level
+
+
+def test_what_is_far_beyond_stops_at_once():
+    limits = {**NEVER, "height": CheckLimits(0.1, 0.2, 5, 0.6, "here")}
+    for drop, level in ((0.5, Level.OK), (0.7, Level.STOP)):
+        watch = watched(
+            lambda s, t, d=drop: replace(s, root_pos=s.root_pos - [0, 0, d * (t == 10)]), limits=limits
+        )
+        assert watch.level[0] == level
+    (cause,) = [cause for cause in watch.causes() if cause.level == Level.STOP]
+    assert cause.step == 10
+    assert watch.explain(cause) == "height is 0.7, above 0.6: here"
 
 
 def test_the_shields_doing_is_a_level_of_its_own():
