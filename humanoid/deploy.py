@@ -31,6 +31,8 @@ from humanoid.watch import CheckLimits, WatchError
 
 DAMPING_TIME = 1.0
 """How long damping commands are sent after a fault, [s]; afterwards the robot damps itself."""
+SIMULATED = ("humanoid.simulated_robot", "sim.simulated_court")
+"""Modules that simulate a robot: all others may drive a real one."""
 REALTIME_PRIORITY = 20
 """Of the loop under Linux's SCHED_FIFO, 1 to 99: above ordinary processes, below the kernel's threads."""
 START_TIMEOUT = 60.0
@@ -78,7 +80,7 @@ class DeployConfig:
         shield: see :class:`humanoid.safety.ShieldLimits`.
         watch: see :mod:`humanoid.watch`.
         use: what a robot that already listens is used as, see :data:`humanoid.approval.USES`: the policy must be
-            approved for it. A robot that this command starts is simulated and needs no approval.
+            approved for it. Those of :data:`SIMULATED` need no approval.
         approvals: log of approvals.
     """
 
@@ -340,12 +342,12 @@ def deploy(config: DeployConfig) -> int:
 
 
 def _gate(config: DeployConfig, policy: PolicyBundle) -> Approval | None:
-    """The approval that lets the policy drive the robot; None for one that is simulated here.
+    """The approval that lets the policy drive the robot; None for one that is simulated here (:data:`SIMULATED`).
 
     Raises:
         ApprovalError: there is none.
     """
-    if config.robot.module is not None:
+    if config.robot.module in SIMULATED:
         return None
     approval = approved(Path(config.approvals), policy.bundle_sha256, config.use)
     print(

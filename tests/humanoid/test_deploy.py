@@ -88,6 +88,7 @@ def test_a_layout_that_the_robot_does_not_supply_is_refused(tmp_path, bundle_fol
         (["policy=stand", "duration=-1"], "duration=-1.0: give a positive"),
         (["policy=stand", "robot=udp"], "robot.port=0: give the UDP port"),
         (["policy=stand", "robot=udp", "robot.port=9"], "nobody approved bundle "),
+        (["policy=stand", "robot.module=tests.humanoid.a_bridge"], "nobody approved bundle "),
         (["policy=stand", "robot.module=humanoid.no_such_robot"], "does not start: "),
     ],
 )
