@@ -181,8 +181,7 @@ class Controller:
         if self.phase == "play":
             for kind, mask in shielded.changed.items():
                 self.interventions[kind] += int(mask.sum())
-            if shielded.changed:
-                self.watch.limited(np.ones(1, dtype=bool))
+            self.watch.limited(shielded.robots)
         self._count += 1
         self._pose = shielded.target[0]
         return RobotCommand(self._pose, kp, self.policy.kd, mode)

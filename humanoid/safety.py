@@ -404,6 +404,14 @@ class Shielded:
     commanded: np.ndarray = field(default_factory=lambda: np.empty((0, NUM_JOINTS)))
 
     @property
+    def robots(self) -> np.ndarray:
+        """Whose command was changed, bool, shape (N,)."""
+        out = np.zeros(len(self.target), dtype=bool)
+        for mask in self.changed.values():
+            out |= mask.any(axis=1)
+        return out
+
+    @property
     def interventions(self) -> list[Intervention]:
         """One entry a kind, robot and joint."""
         return [

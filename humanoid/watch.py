@@ -95,7 +95,6 @@ JUMP = 1.0
 FEATURES = 4 * NUM_JOINTS + 9
 LARGEST = 1e6
 """Nothing that is measured is larger, in any unit."""
-_STOPPED = 3
 _DIRECTIONS = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.pi / 6)], axis=1)
 """Twelve directions in which a hull is looked at."""
 _SIZES = {
@@ -116,6 +115,9 @@ class Level(IntEnum):
     WARN = 1
     LIMIT = 2
     STOP = 3
+
+
+_STOPPED = int(Level.STOP)
 
 
 @dataclass

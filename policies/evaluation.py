@@ -271,8 +271,8 @@ def tallies(balls: Balls) -> dict[str, Any]:
     error = balls.error[returned]
     return {
         "outcomes": {OUTCOMES[outcome]: int((balls.outcome == outcome).sum()) for outcome in JUDGED},
-        "in_court": _rate(int(returned.sum()), total),
-        "success": _rate(int(balls.success.sum()), total),
+        "in_court": rate(int(returned.sum()), total),
+        "success": rate(int(balls.success.sum()), total),
         "contact_rate": float(balls.contact.mean()) if total else None,
         "landing_error_m": float(error.mean()) if len(error) else None,
     }
@@ -308,7 +308,8 @@ def rally_length(balls: Balls) -> dict[str, float]:
     return {"mean": float(np.mean(lengths)) if lengths else 0.0, "max": max(lengths, default=0)}
 
 
-def _rate(count: int, total: int) -> dict[str, float | None]:
+def rate(count: int, total: int) -> dict[str, float | None]:
+    """A proportion with its Wilson 95 % interval, fractions of 1."""
     low, high = wilson(count, total)
     return {"rate": count / total if total else None, "low": low, "high": high}
 

@@ -11,6 +11,7 @@ motor's own loop; a dead motor gives no torque and says so; a broken camera move
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +23,9 @@ import torch
 from humanoid.joints import LOWER, NUM_JOINTS, UPPER, VELOCITY_LIMIT
 from humanoid.safety import Shield
 from humanoid.watch import Level, Senses, Statistics, Watch
-from policies.evaluation import Policy, robot_model, wilson
+from policies.evaluation import Policy, rate, robot_model
 from sim.engine import CpuEngine
+from sim.observation_noise import turn as turned
 from sim.return_task import ReturnConfig, ReturnTask
 
 BEYOND = 0.25
@@ -134,13 +136,8 @@ def _imu_tilted(trial: Trial) -> None:
 
 
 def _turn(trial: Trial, turn: np.ndarray) -> None:
-    angle = max(float(np.linalg.norm(turn)), 1e-12)
-    w, (x, y, z) = np.cos(angle / 2), np.sin(angle / 2) * turn / angle
-    a, b, c, d = trial.senses["root_quat"]
-    trial.senses["root_quat"][:] = (
-        w * a - x * b - y * c - z * d, w * b + x * a + y * d - z * c,
-        w * c - x * d + y * a + z * b, w * d + x * c - y * b + z * a,
-    )  # fmt: skip
+    quat, by = (torch.from_numpy(value)[None] for value in (trial.senses["root_quat"], turn))
+    trial.senses["root_quat"][:] = turned(quat, by)[0].numpy()
 
 
 def _frozen(*names: str) -> Change:
@@ -420,11 +417,7 @@ class FaultBench:
             if self.seen is not None:
                 self.seen.append(self.watch.features[~stopped].copy())
             shielded = self.shield.filter(senses["asked"], senses["joint_pos"], senses["joint_vel"])
-            self.watch.limited(
-                np.logical_or.reduce(
-                    [np.zeros(n, dtype=bool), *(mask.any(axis=1) for mask in shielded.changed.values())]
-                )
-            )
+            self.watch.limited(shielded.robots)
             self.command = shielded.target
             senses["command"] = self.command.copy()
             self._disturb(slots, true, senses, "command")
@@ -588,28 +581,21 @@ def summarise(outcomes: list[Outcome], dt: float) -> dict[str, Any]:
     total = len(outcomes)
     found = [o.stopped_after * dt * 1e3 for o in outcomes if o.stopped_after is not None]
     harmed = [o for o in outcomes if o.harm]
-    checks: dict[str, int] = {}
-    for outcome in outcomes:
-        for check in outcome.checks:
-            checks[check] = checks.get(check, 0) + 1
-    harms: dict[str, int] = {}
-    for outcome in harmed:
-        harms[outcome.harm] = harms.get(outcome.harm, 0) + 1
+    checks = Counter(check for outcome in outcomes for check in outcome.checks)
     return {
         "trials": total,
         "detected": _share(len(found), total),
         "harmed_first": _share(len(harmed), total),
-        "harms": harms,
+        "harms": dict(Counter(outcome.harm for outcome in harmed)),
         "delay_ms": {
             key: float(np.percentile(found, q)) for key, q in (("p50", 50), ("p90", 90), ("max", 100))
         } if found else None,
-        "checks": dict(sorted(checks.items(), key=lambda item: -item[1])),
+        "checks": dict(checks.most_common()),
     }  # fmt: skip
 
 
 def _share(count: int, total: int) -> dict[str, float | int | None]:
-    low, high = wilson(count, total)
-    return {"count": count, "rate": count / total if total else None, "low": low, "high": high}
+    return {"count": count, **rate(count, total)}
 
 
 def false_alarms(outcomes: list[Outcome], dt: float) -> dict[str, Any]:
@@ -618,15 +604,11 @@ def false_alarms(outcomes: list[Outcome], dt: float) -> dict[str, Any]:
     hours = sum(o.steps for o in outcomes) * dt / 3600
     false = [o for o in outcomes if o.stopped_after is not None and o.harm != "fall"]
     fell = [o for o in outcomes if o.harm == "fall"]
-    checks: dict[str, int] = {}
-    for outcome in false:
-        for check in outcome.checks:
-            checks[check] = checks.get(check, 0) + 1
     return {
         "hours": hours,
         "false_stops": len(false),
         "false_stops_per_hour": len(false) / hours if hours else None,
-        "checks": checks,
+        "checks": dict(Counter(check for outcome in false for check in outcome.checks).most_common()),
         "falls": len(fell),
         "falls_stopped_before": sum(o.stopped_after is not None for o in fell),
     }

@@ -15,10 +15,9 @@ from tqdm import tqdm
 from humanoid.app import run_app
 from humanoid.bundle import BundleError, PolicyBundle
 from humanoid.watch import WatchError
-from policies.evaluate import prepare, write_text
-from policies.evaluation import CONDITIONS, EvaluationError, write_json
+from policies.evaluate import percent, prepare, write_text
+from policies.evaluation import EvaluationConfig, EvaluationError, write_json
 from policies.faults import FAULTS, FaultBench, FaultConfig, false_alarms, summarise
-from sim.launcher import LEVELS
 
 CONF = Path(__file__).with_name("conf")
 
@@ -71,12 +70,9 @@ def run(app: FaultsConfig) -> int:
     unknown = sorted(set(app.only) - set(names))
     if unknown:
         raise EvaluationError(f"only={','.join(unknown)}: choose among {', '.join(names)}")
-    for key, given, choices in (("level", app.level, LEVELS), ("condition", app.condition, CONDITIONS)):
-        if given not in choices:
-            raise EvaluationError(f"{key}={given}: choose {', '.join(choices)}")
-    for key in ("trials", "envs"):
-        if getattr(app, key) < 1:
-            raise EvaluationError(f"{key}={getattr(app, key)}: give 1 or more")
+    EvaluationConfig(app.level, app.condition, seed=app.seed, envs=app.envs, threads=app.threads).check()
+    if app.trials < 1:
+        raise EvaluationError(f"trials={app.trials}: give 1 or more")
     policy = PolicyBundle.load(app.policy)
     folder = Path(app.output)
     prepare(folder)
@@ -141,7 +137,7 @@ def markdown(report: dict[str, Any]) -> str:
         found = ", ".join(list(row["checks"])[:3]) or "–"
         text = f"{name}: {row['text']}" if "text" in row else name
         lines.append(
-            f"| {text} | {_percent(row['detected'])} | {_percent(row['harmed_first'])} | {delays} | {found} |"
+            f"| {text} | {percent(row['detected'])} | {percent(row['harmed_first'])} | {delays} | {found} |"
         )
     clean = report["clean"]
     if clean:
@@ -153,12 +149,6 @@ def markdown(report: dict[str, Any]) -> str:
             f"{clean['falls_stopped_before']} were stopped before.",
         ]
     return "\n".join(lines) + "\n"
-
-
-def _percent(share: dict[str, Any]) -> str:
-    if share["rate"] is None:
-        return "–"
-    return f"{100 * share['rate']:.1f} ({100 * share['low']:.1f}–{100 * share['high']:.1f})"
 
 
 if __name__ == "__main__":
