@@ -19,6 +19,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,17 @@ class PolicyBundle:
         bundle = PolicyBundle(folder, manifest, layout, session, hashlib.sha256(lines.encode()).hexdigest())
         bundle._try_out()
         return bundle
+
+    def changed(self, policy_bytes: bytes) -> PolicyBundle:
+        """The same bundle with another graph in it, for experiments: its hash stays that of the files.
+
+        Raises:
+            BundleError: the graph does not fit the manifest.
+        """
+        other = copy(self)
+        other._session = _open_session(self.folder / POLICY_FILE, policy_bytes, 1)
+        _check_tensors(self.folder / POLICY_FILE, other._session, self.layout.size, self.memory_size)
+        return other
 
     def initial_memory(self, count: int = 1) -> np.ndarray:
         """Memory at the start of an episode: zeros, float32, shape (count, M)."""

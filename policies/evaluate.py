@@ -47,6 +47,7 @@ class EvaluateConfig:
         record: so many episodes or matches, from the first one, are recorded for rally-render.
         shield: with the robot's safety shield between policy and motors; of task=return.
         solid: false: limbs, trunk and racket pass through each other; of task=return.
+        worst: record the worst hundredth of the episodes as well; of task=return.
         envs: robots at once. threads: of the physics, 0 for all cores. onnx_threads: of ONNX Runtime.
         progress: show a progress bar when standard error is a terminal.
         opponent, matches, points, scoring, opening, serve_spread: of matches, see `policies.match.MatchesConfig`;
@@ -63,6 +64,7 @@ class EvaluateConfig:
     record: int = 0
     shield: bool = False
     solid: bool = True
+    worst: bool = False
     envs: int = 64
     threads: int = 0
     onnx_threads: int = 1
@@ -190,6 +192,7 @@ def run_returns(app: EvaluateConfig) -> int:
             app.record,
             app.shield,
             app.solid,
+            app.worst,
         )
         for level in levels
     ]

@@ -11,11 +11,12 @@ A robot that falls is put back to its start for its next ball, with an empty mem
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,6 +57,10 @@ JUDGED = (RETURNED, NET, OUT, MISS, FALL)
 
 class EvaluationError(ValueError):
     """An evaluation that cannot be done or written. The message says what to do."""
+
+
+WORST_SHARE = 0.01
+"""So many of the episodes, and one at least, count as the worst."""
 
 
 class Policy(Protocol):
@@ -100,6 +105,7 @@ class EvaluationConfig:
         record: so many episodes are recorded, from the first one.
         shield: the robot's safety shield stands between policy and motors, as it does in rally-deploy.
         solid: the robot's parts and its racket do not pass through each other. False: cheap physics, as others have it.
+        worst: the worst `WORST_SHARE` of the episodes are recorded too.
     """
 
     level: str = "feed"
@@ -111,6 +117,7 @@ class EvaluationConfig:
     record: int = 0
     shield: bool = False
     solid: bool = True
+    worst: bool = False
 
     def check(self) -> None:
         """Raise `EvaluationError` naming the key whose value is impossible."""
@@ -182,12 +189,13 @@ class Evaluation:
     Attributes:
         report: the content of report.json; every field is described in docs/benchmark.md.
         balls: every judged ball.
-        recording: the first episodes, if asked for.
+        recording: the first episodes, if asked for. worst: the worst ones, worst first, if asked for.
     """
 
     report: dict[str, Any]
     balls: Balls
     recording: Recording | None = None
+    worst: Recording | None = None
 
 
 def wilson(count: int, total: int, z: float = 1.959963984540054) -> tuple[float, float]:
@@ -251,6 +259,7 @@ def evaluate(
         },
         "smoothness_rad_s2": court.smoothness,
         "torque_nm": court.torque,
+        "worst_episodes": court.worst_episodes(balls),
         "style": court.style.report(),
         "safety": {**court.monitor.report(), "self_collision": court.self_collision.report()},
         "solid": config.solid,
@@ -258,7 +267,10 @@ def evaluate(
         "recovered": {kind: int(count.sum()) for kind, count in court.task.recovered.items()},
         "wall_s": round(time.perf_counter() - begin, 3),
     }
-    return Evaluation(report, balls, court.recording())
+    worst = [row["episode"] for row in report["worst_episodes"]]
+    return Evaluation(
+        report, balls, court.recording(range(config.record)), court.recording(worst, config.worst)
+    )
 
 
 def tallies(balls: Balls) -> dict[str, Any]:
@@ -342,7 +354,9 @@ class _Court:
         self.interventions: Counter[str] = Counter()
         self.falls = 0
         self._records: list[tuple[int, BallRecord]] = []
-        self._films: dict[int, _Film] = {}
+        self._films: dict[int, Film] = {}
+        self._fell: Counter[int] = Counter()
+        """Falls by episode."""
         self._jerks = self._torques = 0.0
         self._jerk_count = self._torque_count = 0
 
@@ -368,7 +382,9 @@ class _Court:
         memory = policy.initial_memory(n)
         first = number * n  # number of the first episode
         episode = first + np.arange(n)
-        films = [_Film(task, env) for env in range(n) if episode[env] < self.config.record]
+        films = [
+            Film(task, env) for env in range(n) if self.config.worst or episode[env] < self.config.record
+        ]
         steps = round((self.per_episode * self.protocol.ball_interval + LINGER) / dt)
         wanted = min(self.config.balls - first * self.per_episode, n * self.per_episode)
         read = decided = 0
@@ -393,7 +409,9 @@ class _Court:
             task.step(torch.from_numpy(np.asarray(targets, dtype=np.float64)))
             fallen = task.fallen.numpy()
             judged = episode * self.per_episode + np.maximum(task.launched.numpy() - 1, 0) < self.config.balls
-            self.falls += int((fallen & judged & ~task.finished.numpy()).sum())
+            fell = fallen & judged & ~task.finished.numpy()
+            self.falls += int(fell.sum())
+            self._fell.update(episode[fell].tolist())
             # What a fall flings about counts until the fall; the monitor counts numbers that are not finite.
             torque = np.abs(task.engine.torque.numpy())[active & ~fallen]
             change = np.abs(task.engine.qvel[:, 6:].numpy() - vel)[active & ~fallen] / dt
@@ -423,8 +441,11 @@ class _Court:
                 break
         task.settle()
         self._records.append((number, task.record))
-        for film in films:
-            self._films[int(episode[film.env])] = film
+        self._films |= {int(episode[film.env]): film for film in films}
+        if self.config.worst:
+            # Only those that are among the worst so far.
+            keep = {row["episode"] for row in self.worst_episodes(self.judged())}
+            self._films = {e: film for e, film in self._films.items() if e in keep or e < self.config.record}
 
     def _safe(self, targets: np.ndarray, terms: Mapping[str, np.ndarray], active: np.ndarray) -> np.ndarray:
         """What the shield, if there is one, makes of targets (N, 29), rad, from what is measured."""
@@ -448,21 +469,33 @@ class _Court:
         balls = balls.at(np.lexsort((balls.ball, balls.episode)))
         return balls.at(balls.episode * self.per_episode + balls.ball < self.config.balls)
 
-    def recording(self) -> Recording | None:
-        """The recorded episodes one after the other, or None."""
-        if not self._films:
+    def worst_episodes(self, balls: Balls) -> list[dict[str, Any]]:
+        """The worst `WORST_SHARE` of all episodes, at least one, worst first, JSON-able: most falls, then fewest
+        returns, then the first."""
+        rows = []
+        for episode in np.unique(balls.episode):
+            own = balls.outcome[balls.episode == episode]
+            kinds = {OUTCOMES[kind]: int((own == kind).sum()) for kind in JUDGED}
+            rows.append({"episode": int(episode), "falls": self._fell[int(episode)], "outcomes": kinds})
+        rows.sort(key=lambda row: (-row["falls"], row["outcomes"]["returned"], row["episode"]))
+        return rows[: math.ceil(WORST_SHARE * math.ceil(self.config.balls / self.per_episode))]
+
+    def recording(self, episodes: Iterable[int], wanted: bool = True) -> Recording | None:
+        """Recorded episodes one after the other, or None."""
+        numbers = [number for number in episodes if number in self._films] if wanted else []
+        if not numbers:
             return None
         title = f"{self.policy.name}, {self.config.level}"
         if self.config.condition != "nominal":
             title += f", {self.config.condition}"
         recorder = Recorder(1.0 / self.protocol.control_dt, title, self.config.seed)
         tally = {"balls": 0, "returned": 0, "success": 0}
-        for number in sorted(self._films):
+        for number in numbers:
             self._films[number].replay(recorder, tally)
         return recorder.finish()
 
 
-class _Film:
+class Film:
     """One environment's frames, kept until they are put in order."""
 
     HOLD = 15
@@ -558,24 +591,61 @@ def write_balls(path: str | os.PathLike, balls: Balls) -> None:
             )
 
 
+def read_evaluation(folder: str | os.PathLike) -> Evaluation:
+    """Read report.json and balls.csv of a folder; without the recording.
+
+    Raises:
+        EvaluationError: one of them is missing or damaged; names it.
+    """
+    folder = Path(folder)
+    try:
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        with open(folder / "balls.csv", newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if len(rows) != report["balls"]:
+            raise ValueError(f"{len(rows)} balls for {report['balls']}")
+
+        def numbers(*names: str) -> np.ndarray:
+            return np.array([[float(row[name] or "nan") for name in names] for row in rows]).reshape(
+                -1, len(names)
+            )
+
+        balls = Balls(
+            episode=numbers("episode")[:, 0].astype(np.int64),
+            ball=numbers("ball")[:, 0].astype(np.int64),
+            outcome=np.array([OUTCOMES.index(row["outcome"]) for row in rows], dtype=np.int64),
+            contact=numbers("contact")[:, 0] > 0.5,
+            backhand=np.array([row["stroke"] == "backhand" for row in rows], dtype=bool),
+            forecourt=np.array([row["zone"] == "forecourt" for row in rows], dtype=bool),
+            landing=numbers("landing_x_m", "landing_y_m"),
+            target=numbers("target_x_m", "target_y_m"),
+            speed_in=numbers("speed_in_m_s")[:, 0],
+            speed_out=numbers("speed_out_m_s")[:, 0],
+        )
+    except OSError as error:
+        raise EvaluationError(f"{error.filename or folder}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise EvaluationError(f"{folder}: not what rally-eval task=return writes ({error})") from None
+    return Evaluation(report, balls, None)
+
+
 def write_evaluation(folder: str | os.PathLike, evaluation: Evaluation) -> None:
-    """Write balls.csv, recording.npz (if there is one) and, when these are complete, report.json.
+    """Write balls.csv, recording.npz and worst.npz (where there are any) and, when these are complete, report.json.
 
     Raises:
         EvaluationError: a file cannot be written, e.g. on a full disk; the message names it. No file is left
             half written.
     """
     folder = Path(folder)
-    if evaluation.recording is not None:
-        written(folder / "recording.npz", evaluation.recording.save)
+    for name, recording in (("recording.npz", evaluation.recording), ("worst.npz", evaluation.worst)):
+        if recording is not None:
+            written(folder / name, recording.save)
     written(folder / "balls.csv", lambda path: write_balls(path, evaluation.balls))
     written(folder / "report.json", lambda path: write_json(path, evaluation.report))
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
     """Write plain finite JSON, whole or not at all."""
-    import json
-
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     with atomic_write(path, "w") as file:
         file.write(text + "\n")

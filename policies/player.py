@@ -68,6 +68,23 @@ STEP_SIZE = 4 + 6
 """What the network sees of a step: whether there is one, its way, and its clock as bumps 0.12 s apart."""
 
 
+OBSERVED = (
+    ("pelvis off the reference", 6),
+    ("pelvis's velocity off it", 6),
+    ("joints off it", NUM_JOINTS),
+    ("joint velocities off it", NUM_JOINTS),
+    ("reference of waist and arm", 2 * ARM),
+    ("racket to goal", 3),
+    ("goal's velocity", 3),
+    ("goal's face", 3),
+    ("racket's face", 3),
+    ("racket's axis", 3),
+    ("clock of the stroke", 6),
+    ("last output", NUM_JOINTS),
+)
+"""What the network sees, in the order of `Player.observe`; after these the stroke, one entry each, and the step."""
+
+
 @dataclass(frozen=True)
 class PlayerConfig:
     """Constants of the player.
@@ -179,9 +196,7 @@ class Player:
         middle = 0.5 * (feet[0].pos + feet[1].pos)[0]
         self._feet_ahead = float(middle[0])
         """Middle of the soles ahead of the pelvis in the ready pose, m."""
-        self.observation_size = (
-            6 + 6 + 2 * NUM_JOINTS + 2 * ARM + 3 * 5 + 6 + NUM_JOINTS + strokes.num_strokes + STEP_SIZE
-        )
+        self.observation_size = sum(size for _, size in OBSERVED) + strokes.num_strokes + STEP_SIZE
 
     def to(self, device: torch.device | str) -> Player:
         """The same player with its constants on a device, for training; play and export are on the CPU."""

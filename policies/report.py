@@ -42,13 +42,14 @@ WORST = 8
 
 @dataclass
 class Section:
-    """A part of the report: heading, paragraphs, a table (header first) and a picture (name, PNG bytes, what
-    it shows)."""
+    """A part of the report: heading, paragraphs, a table (header first), a picture (name, PNG bytes, what it shows)
+    and, on the page only, a video (mp4 bytes, what it shows)."""
 
     title: str
     text: Sequence[str] = ()
     table: Sequence[Sequence[str]] = ()
     picture: tuple[str, bytes, str] | None = None
+    video: tuple[bytes, str] | None = None
 
 
 @dataclass
@@ -89,6 +90,11 @@ class Report:
                 data = base64.b64encode(section.picture[1]).decode()
                 alt = html.escape(section.picture[2], quote=True)
                 parts.append(f'<img src="data:image/png;base64,{data}" alt="{alt}">')
+            if section.video:
+                data = base64.b64encode(section.video[0]).decode()
+                label = html.escape(section.video[1], quote=True)
+                source = f'<source src="data:video/mp4;base64,{data}" type="video/mp4">'
+                parts.append(f'<video controls muted preload="auto" aria-label="{label}">{source}</video>')
         return _PAGE.format(title=html.escape(self.title), body="\n".join(parts))
 
 
@@ -106,7 +112,8 @@ h1 {{ font-size: 1.7rem; line-height: 1.25; }} h2 {{ font-size: 1.2rem; margin-t
 table {{ border-collapse: collapse; font-size: 0.92rem; font-variant-numeric: tabular-nums; }}
 th, td {{ text-align: left; padding: 0.3rem 0.9rem 0.3rem 0; border-bottom: 1px solid #dee2e6;
   white-space: nowrap; }}
-img {{ max-width: 100%; height: auto; }}
+td:last-child {{ white-space: normal; min-width: 11rem; }}
+img, video {{ max-width: 100%; height: auto; }}
 p {{ max-width: 46rem; }}
 </style>
 </head>
@@ -138,7 +145,7 @@ def write_report(
     for section in report.sections:
         if section.picture:
             data = section.picture[1]
-            written(folder / section.picture[0], lambda path, data=data: _write_bytes(path, data))
+            written(folder / section.picture[0], lambda path, data=data: write_bytes(path, data))
     markdown = written(folder / "report.md", lambda path: write_text(path, report.markdown()))
     page = written(folder / "report.html", lambda path: write_text(path, report.html()))
     return markdown, page
@@ -373,7 +380,7 @@ def software() -> str:
 
 def plot_outcomes(results: Results) -> bytes:
     """Shares of outcomes, a bar for each level and policy; PNG."""
-    figure, axes = _figure(8.0, 0.45 * len(results) * len(_levels(results)) + 1.0)
+    figure, axes = figure_axes(8.0, 0.45 * len(results) * len(_levels(results)) + 1.0)
     labels, left = [], None
     for level in _levels(results):
         labels += [f"{level}  {name}" for name in results]
@@ -398,12 +405,12 @@ def plot_outcomes(results: Results) -> bytes:
     axes.set_xlim(0, 100)
     axes.set_xlabel("% of balls")
     axes.legend(ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def plot_landings(main: Mapping[str, Evaluation]) -> bytes:
     """First bounces after the strike on the opponent's half, a panel for each level; PNG."""
-    figure, axes = _figure(3.4 * len(main), 4.9, len(main))
+    figure, axes = figure_axes(3.4 * len(main), 4.9, len(main))
     for panel, (level, evaluation) in zip(np.atleast_1d(axes), main.items(), strict=True):
         wide, deep = SINGLES_HALF_WIDTH, HALF_LENGTH
         panel.add_patch(_rectangle((-wide, 0), 2 * wide, deep, "#4c7fb3"))
@@ -435,7 +442,7 @@ def plot_landings(main: Mapping[str, Evaluation]) -> bytes:
         panel.set_yticks([])
         panel.set_facecolor("#5a8f69")
         panel.legend(loc="upper right", fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def plot_margins(main: Mapping[str, Evaluation]) -> bytes:
@@ -446,7 +453,7 @@ def plot_margins(main: Mapping[str, Evaluation]) -> bytes:
         "velocity": margins["velocity"] / VELOCITY_LIMIT,
         "torque": margins["torque"] / EFFORT_LIMIT,
     }
-    figure, axes = _figure(10.0, 7.0, 3)
+    figure, axes = figure_axes(10.0, 7.0, 3)
     rows = np.arange(len(JOINT_NAMES))[::-1]
     for panel, (name, share) in zip(axes, shares.items(), strict=True):
         colours = np.where(
@@ -460,7 +467,7 @@ def plot_margins(main: Mapping[str, Evaluation]) -> bytes:
         panel.set_yticks([])
         panel.set_ylim(-0.7, len(rows) - 0.3)
     axes[0].set_yticks(rows, [name.removesuffix("_joint") for name in JOINT_NAMES], fontsize=8)
-    return _png(figure)
+    return png(figure)
 
 
 def _margins(main: Mapping[str, Evaluation]) -> dict[str, np.ndarray]:
@@ -502,12 +509,12 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     with atomic_write(path) as file:
         file.write(data)
 
 
-def _figure(width: float, height: float, panels: int = 1) -> tuple[Any, Any]:
+def figure_axes(width: float, height: float, panels: int = 1) -> tuple[Any, Any]:
     # Without pyplot: no display, no global state.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -523,7 +530,7 @@ def _rectangle(corner: tuple[float, float], width: float, height: float, colour:
     return Rectangle(corner, width, height, color=colour, zorder=1)
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     return buffer.getvalue()

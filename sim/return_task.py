@@ -332,6 +332,17 @@ class ReturnTask:
         self.backhand[slot, ids] = table.backhand
         self.forecourt[slot, ids] = table.forecourt
 
+    def serve(self, table: LaunchTable) -> None:
+        """Launch these from now on, in their order; when they are used up, new ones are drawn.
+
+        Raises:
+            ValueError: fewer launches than environments.
+        """
+        if len(table) < self.num_envs:
+            raise ValueError(f"{len(table)} launches for {self.num_envs} environments: give one each at least")
+        self._pool, self._pool_size = table.to(self.device), len(table)
+        self._pool_next, self._pool_uses = 0, self._recycle
+
     def _draw_pool(self) -> LaunchTable:
         return self.launcher.draw(self._pool_size, self.generator, self._physics).to(self.device)
 

@@ -50,6 +50,17 @@ def test_a_policy_without_memory(tmp_path):
     assert memory.shape == (2, 0)
 
 
+def test_another_graph_may_be_tried_in_the_same_bundle(bundle_folder, tmp_path):
+    bundle = PolicyBundle.load(bundle_folder)
+    same = bundle.changed((bundle_folder / "policy.onnx").read_bytes())
+    observation = bundle.assemble(neutral_values(2))
+    np.testing.assert_array_equal(same.act(observation)[0], bundle.act(observation)[0])
+    assert same is not bundle
+    assert same.bundle_sha256 == bundle.bundle_sha256
+    with pytest.raises(BundleError):
+        bundle.changed(b"no graph")
+
+
 def test_bundle_hash_covers_both_files(bundle_folder):
     before = PolicyBundle.load(bundle_folder).bundle_sha256
     listed = subprocess.run(

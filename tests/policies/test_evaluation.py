@@ -27,7 +27,7 @@ from sim.return_task import FALL, MISS, OUT, OUTCOMES, RETURNED, ReturnTask
 FIELDS = [
     "policy", "bundle_sha256", "level", "condition", "seed", "balls", "outcomes", "in_court", "success",
     "contact_rate", "landing_error_m", "falls_per_100", "rally_length", "by_stroke", "by_zone",
-    "smoothness_rad_s2", "torque_nm", "style", "safety", "solid", "shield", "recovered", "wall_s",
+    "smoothness_rad_s2", "torque_nm", "worst_episodes", "style", "safety", "solid", "shield", "recovered", "wall_s",
 ]  # fmt: skip
 SHORT = EvaluationConfig(level="feed", balls=2, threads=1)
 
@@ -323,3 +323,35 @@ def test_judging_leaves_gradients_on(stand):
     """A program may train after it has judged."""
     assert stand.balls
     assert torch.is_grad_enabled()
+
+
+class Faller:
+    """Stands, but lies down in one episode's robot: asks for bent knees there."""
+
+    def __init__(self, policy, env):
+        self.policy, self.env = policy, env
+        self.name, self.bundle_sha256, self.kp, self.kd = "faller", "", policy.kp, policy.kd
+        self.initial_memory, self.assemble = policy.initial_memory, policy.assemble
+
+    def act(self, observation, memory=None):
+        targets, memory = self.policy.act(observation, memory)
+        targets = targets.copy()
+        if len(targets) > self.env:
+            targets[self.env, JOINT_INDEX["left_knee_joint"]] += 1.5
+        return targets, memory
+
+
+def test_worst_episodes_are_named_and_recorded():
+    config = EvaluationConfig(balls=40, threads=1, envs=3, worst=True)
+    found = evaluate(Faller(PolicyBundle.load("stand"), 1), config)
+    # Two rounds of three robots; the second one falls in both.
+    (row,) = found.report["worst_episodes"]
+    assert row["episode"] in (1, 4)
+    assert row["falls"] > 0
+    assert sum(row["outcomes"].values()) == 8
+    assert found.recording is None
+    lying = found.worst.qpos[:, 2].min()
+    assert lying < 0.6
+    plain = evaluate(Faller(PolicyBundle.load("stand"), 1), replace(config, worst=False))
+    assert plain.worst is None
+    assert plain.report["worst_episodes"] == found.report["worst_episodes"]

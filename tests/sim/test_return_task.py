@@ -272,6 +272,19 @@ def test_intervals_are_drawn_from_their_range():
     assert gaps.double().mean() == pytest.approx(50, abs=4)
 
 
+def test_given_launches_are_served_in_their_order():
+    task = make(3)
+    table = task.launcher.draw(5, torch.Generator().manual_seed(7))
+    task.serve(table)
+    task.reset(torch.arange(3))
+    task.launch(torch.arange(3))
+    for env in range(3):
+        torch.testing.assert_close(task.balls.state.pos[task.slot[env] * 3 + env], table.pos[env])
+        torch.testing.assert_close(task._point[task.slot[env], env], table.point[env].float())
+    with pytest.raises(ValueError, match="2 launches for 3 environments"):
+        task.serve(table.at(torch.arange(2)))
+
+
 def test_a_pool_may_be_smaller_than_the_robots():
     task = make(5, pool=2)
     play(task, 1)
