@@ -24,6 +24,8 @@ torque          torque asked for before the motors clip it, share of their limit
 heat            root mean square of the torque over ten seconds, share of the limit              1
 servo           measured torque off what the last two targets, gains and state make it, share    1
                 of the limit
+gains           how far the gains that the motors' torques of the last half second speak of are  1
+                off, share of the right ones; near zero where a joint hardly moves
 encoder         how far a joint's position has drifted from where its velocities can have led it  rad
                 in half a second
 joint_frozen    steps in which a joint repeats its reading to the bit while its target moves     steps
@@ -78,23 +80,27 @@ from humanoid.joints import (
 from humanoid.legs import SOLE_CORNERS, feet
 
 CHECKS = (
-    "position", "speed", "torque", "servo", "encoder", "action",
+    "position", "speed", "torque", "servo", "encoder", "action", "gains",
     "non_finite", "age", "clock", "heat", "joint_frozen", "action_frozen", "tilt", "gyro", "imu_frozen", "base",
     "base_frozen", "height", "sole_tilt", "sole_height", "slip", "capture", "power", "ball", "ball_jumps",
     "ball_frozen", "novelty",
 )  # fmt: skip
-"""Names of the checks; the first six are the largest over the joints."""
+"""Names of the checks; the first seven are the largest over the joints."""
 _C = {name: index for index, name in enumerate(CHECKS)}
-_BY_JOINT = 6
+_BY_JOINT = 7
 CONF = Path(__file__).with_name("conf") / "watch" / "default.yaml"
 GRAVITY = 9.81
-HEAT_S, POWER_S, DRIFT_S, JUMPS_S = 10.0, 0.5, 0.5, 1.0
+HEAT_S, POWER_S, DRIFT_S, JUMPS_S, GAINS_S = 10.0, 0.5, 0.5, 1.0, 0.5
 """Time constants of averages and of what is added up, s."""
+DOUBT = 0.02
+"""Gains are believed right as if a second of torques of this share of the limit, squared, had said so."""
 JUMP = 1.0
 """A ball that is so far from where it should be is another one, m."""
 FEATURES = 4 * NUM_JOINTS + 9
 LARGEST = 1e6
 """Nothing that is measured is larger, in any unit."""
+NOISE = (0.007, 0.4)
+"""What is expected of an encoder's position and velocity, rad, rad/s; see `sim.observation_noise`."""
 _DIRECTIONS = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.pi / 6)], axis=1)
 """Twelve directions in which a hull is looked at."""
 _SIZES = {
@@ -332,6 +338,10 @@ class Watch:
         self._square = np.zeros((n, NUM_JOINTS))
         self._power = np.zeros(n)
         self._drift = np.zeros((n, NUM_JOINTS + 9))
+        self._sums = np.zeros((n, 5, NUM_JOINTS))
+        self._spring = np.zeros((n, NUM_JOINTS))
+        self._doubt = DOUBT * GAINS_S / dt
+        self._noise = NOISE[0] * self._kp + NOISE[1] * self._kd
         self._jumps = np.zeros(n)
         self.level = np.zeros(n, dtype=np.int64)
         self.steps = np.zeros(n, dtype=np.int64)
@@ -344,8 +354,8 @@ class Watch:
         """Start anew for some robots, bool (N,); None: all. This alone ends a stop."""
         some = np.ones(self.num_robots, dtype=bool) if robots is None else robots
         for table in (
-            self._count, self._same, self._square, self._power, self._drift, self._jumps, self.level, self.steps,
-            self._worst, self.value,
+            self._count, self._same, self._square, self._power, self._drift, self._sums, self._jumps, self.level,
+            self.steps, self._worst, self.value,
         ):  # fmt: skip
             table[some] = 0
         self._first[some], self._joint[some] = -1, -1
@@ -504,12 +514,14 @@ class Watch:
         given *= self._kp
         damping = self._kd * v
         rows[:, 2] -= damping
+        np.add(given[:, 0], given[:, 1], out=self._spring)
         given -= damping[:, None]
         np.minimum(given, EFFORT_LIMIT, out=given)
         np.maximum(given, -EFFORT_LIMIT, out=given)
         np.add(given[:, 0], given[:, 1], out=rows[:, 3])
         rows[:, 3] *= 0.5
         rows[:, 3] -= s.torque
+        self._judge_gains(rows[:, 3], damping, s.torque, change[:, _AT["joint_vel"]])
         drift = self._drift[:, :NUM_JOINTS]
         off = total[:, _AT["joint_vel"]] * (-0.5 * self.dt)
         off += change[:, _AT["joint_pos"]]
@@ -545,6 +557,36 @@ class Watch:
         power *= self.dt / POWER_S
         self._power += power
         value[:, _C["power"]] = self._power
+
+    def _judge_gains(
+        self, missing: np.ndarray, damping: np.ndarray, torque: np.ndarray, change: np.ndarray
+    ) -> None:
+        """Least squares, joint by joint, of what torques are off by spring and damping, forgetting with `GAINS_S`."""
+        # As shares of the motors' limits; a motor at its limit says nothing.
+        spring = self._spring * (0.5 / EFFORT_LIMIT)
+        brake = damping / -EFFORT_LIMIT
+        # Which target and velocity the torque belongs to is known to half a step, and encoders are noisy.
+        leeway = self._kd * np.abs(change)
+        leeway += np.abs(self._given[:, 0] - self._given[:, 1])
+        leeway *= 0.5
+        leeway += self._noise
+        off = missing - np.minimum(np.maximum(missing, -leeway), leeway)
+        off /= -EFFORT_LIMIT
+        free = np.abs(torque) < 0.9 * EFFORT_LIMIT
+        spring *= free
+        brake *= free
+        a, b, c, d, e = sums = self._sums.transpose(1, 0, 2)
+        sums *= 1.0 - self.dt / GAINS_S
+        a += spring * spring
+        b += brake * brake
+        c += spring * brake
+        d += off * spring
+        e += off * brake
+        left, right = a + self._doubt, b + self._doubt
+        scale = 1.0 / (left * right - c * c)
+        first, second = right * d - c * e, left * e - c * d
+        np.maximum(np.abs(first), np.abs(second), out=self._joints[:, 6])
+        self._joints[:, 6] *= scale
 
     def _judge_body(self, change: np.ndarray, total: np.ndarray) -> None:
         value, now, dt = self.value, self._now, self.dt

@@ -345,3 +345,60 @@ def test_limits_are_those_of_the_joint_table():
         watch = watched(lambda s, t, q=q: replace(s, joint_pos=q[None] + 1e-9 * t), 5, limits=NEVER)
         assert value(watch, "position") == pytest.approx(0.3, abs=1e-6)
     assert KD.shape == KP.shape
+
+
+def swinging(spring=1.0, damping=1.0, noise=(0.0, 0.0), joint="right_elbow_joint", start=0, limit=1.0):
+    """A joint that follows a target which swings by 0.6 rad at 2 Hz, with motors of other gains from `start` on."""
+    i, rng = JOINT_INDEX[joint], np.random.default_rng(0)
+
+    def change(senses, step):
+        phase = 2 * np.pi * 2.0 * step * DT
+        q = READY_JOINT_POS[i] + 0.5 * np.sin(phase - 0.5)
+        v = 0.5 * 4 * np.pi * np.cos(phase - 0.5)
+        target = READY_JOINT_POS[i] + 0.6 * np.sin(phase)
+        a, b = (spring, damping) if step >= start else (1.0, 1.0)
+        torque = np.clip(
+            a * KP[i] * (target - q) - b * KD[i] * v, -limit * EFFORT_LIMIT[i], limit * EFFORT_LIMIT[i]
+        )
+        tables = {}
+        for name, number in (
+            ("joint_pos", q + noise[0] * rng.normal()), ("joint_vel", v + noise[1] * rng.normal()),
+            ("target", target), ("asked", target), ("torque", torque),
+        ):  # fmt: skip
+            tables[name] = getattr(senses, name).copy()
+            tables[name][:, i] = number
+        return replace(senses, **tables)
+
+    return change
+
+
+def test_right_gains_are_known_for_right():
+    assert value(watched(swinging(), 100), "gains") < 0.05
+    assert value(watched(swinging(noise=(0.005, 0.3)), 100), "gains") < 0.2
+
+
+@pytest.mark.parametrize(("spring", "damping"), [(1.0, 0.1), (2.5, 1.0), (2.5, 0.1)])
+def test_wrong_gains_are_found_within_a_swing(spring, damping):
+    watch = watched(swinging(spring, damping, start=50), 50 + 30)
+    causes = [cause for cause in watch.causes() if cause.check == "gains" and cause.level == Level.STOP]
+    assert causes
+    assert causes[0].joint == "right_elbow_joint"
+    assert 50 <= causes[0].step < 80
+
+
+def test_motors_at_their_limit_say_nothing_of_gains():
+    """Half the torque that is asked for is cut off: that is no other gain."""
+    i = JOINT_INDEX["right_elbow_joint"]
+    assert KP[i] * 0.6 > 0.1 * EFFORT_LIMIT[i]
+
+    def change(senses, step):
+        senses = swinging()(senses, step)
+        torque = senses.torque.copy()
+        torque[:, i] = np.sign(torque[:, i]) * 0.95 * EFFORT_LIMIT[i]
+        return replace(senses, torque=torque)
+
+    assert value(watched(change, 60), "gains") < 0.05
+
+
+def test_a_joint_that_rests_says_nothing_of_gains():
+    assert value(watched(steps=100), "gains") < 1e-3
