@@ -7,10 +7,11 @@ near what the polynomial says, and the polynomial fitted anew: the two agree aft
 search. The first rounds take goals all over the reach, the others mostly those that the planner asks for with the
 families on disk. Later rounds stay nearer to the fit, and keep wider gaps, so that the fit itself keeps clear.
 `policies.family` then gives the polynomials the torques that belong to them and makes up for what simulated strokes
-miss.
+miss. The last rounds take mostly goals that the family made so far does not pass: nearly all of them are possible, the
+polynomial only had too few strokes there.
 
     python -m policies.design        rebuilds assets/motions/stroke_family and strokes_planted, and
-                                     assets/planner/worth.npz (an hour and a half, two cores)
+                                     assets/planner/worth.npz (two hours, two cores)
 """
 
 from __future__ import annotations
@@ -40,10 +41,11 @@ from humanoid.motion import RobotMotion
 from humanoid.trajectory import FrameState, Solution, TrajectoryConfig, TrajectoryOptimizer
 from mocap.plant import PlantConfig, plant, ready_stance
 from policies import train_worth
+from policies.chain import racket_chain
 from policies.family import JOINT_POS, polynomial, ridge, teach_lead, with_torque
 from policies.goal_pool import join
 from policies.goals import GoalError, draw_goals
-from policies.planner import Planner, racket_body
+from policies.planner import Planner, PlannerConfig, racket_body
 from policies.player import Player
 from policies.strokes import (
     FAMILY_FOLDER,
@@ -52,6 +54,7 @@ from policies.strokes import (
     KINDS,
     QUADRATIC,
     StrokeSet,
+    features,
     load_strokes,
     save_family,
 )
@@ -124,9 +127,17 @@ ROUNDS = (
     Round(300, True, True, 0.05, 0.15, 0.002, 9, 0.06),
     Round(320, True, True, 0.04, 0.12, 0.002, 8, 0.06),
 )
+EXTRA = (
+    Round(200, True, True, 0.06, 0.2, 0.002, 10, 0.05),
+    Round(200, True, True, 0.05, 0.15, 0.002, 9, 0.05),
+    Round(200, True, True, 0.04, 0.12, 0.002, 8, 0.05),
+)
+"""After those: rounds for goals that the family made so far misses."""
+MISSED = 0.02
+"""A goal counts as missed from so much on: distance, m, plus 0.3 times the face's error."""
 LAST = 2
-"""So many of the last rounds make a family."""
-AGING = 0.5
+"""So many of the last rounds make a family, and all of `EXTRA`."""
+AGING = 0.65
 """What a round's strokes count in a fit, as a share of the next one's."""
 FREE_WEIGHT = 0.1
 """What a stroke for any ball in reach counts in a fit beside a new one for a goal of the planner."""
@@ -324,7 +335,7 @@ def tables(motion: RobotMotion) -> np.ndarray:
     )
 
 
-def fit_family(samples: list[Sample], face: float, strength: float = 0.002) -> dict[str, np.ndarray]:
+def fit_family(samples: list[Sample], face: float, strength: float = 0.0007) -> dict[str, np.ndarray]:
     """The arrays of a family through sound strokes; its lead is zero."""
     goals = np.stack([_short(s.goal) for s in samples])
     weights = np.array([s.weight for s in samples])
@@ -559,33 +570,42 @@ def write_motions(samples: dict[str, list[Sample]], folder: Path = PLANTED_FOLDE
 
 
 def design_side(
-    kind: str, goals: np.ndarray, rounds: tuple[Round, ...] = ROUNDS, first: int = FIRST
-) -> list[Sample]:
-    """Strokes of one side: those of the last rounds, for a family.
+    kind: str,
+    goals: np.ndarray,
+    rounds: tuple[Round, ...] = ROUNDS,
+    first: int = FIRST,
+    before: list[list[Sample]] | None = None,
+) -> list[list[Sample]]:
+    """Sound strokes of one side: those of the last `LAST` rounds, round by round.
 
     Args:
         kind: "forehand" or "backhand". goals: for the planned rounds, (G, 9), enough for all of them.
         rounds: one after the other. first: goals before them, designed from the human stroke.
+        before: rounds to go on from; then there are no first goals, and all rounds count and come back.
     """
     designer = Designer(kind)
-    known: list[Sample] = []
-    for goal in tqdm(reachable_goals(kind, first, 0), desc=f"{kind}, first", disable=None):
-        known.append(designer.first(goal, known))
-    made: list[list[Sample]] = [[s for s in known if s.sound]]
-    free: list[Sample] = []
+    made, free = [list(group) for group in before or ()], []
+    if not before:
+        known: list[Sample] = []
+        for goal in tqdm(reachable_goals(kind, first, 0), desc=f"{kind}, first", disable=None):
+            known.append(designer.first(goal, known))
+        made = [[s for s in known if s.sound]]
     for number, plan in enumerate(rounds):
-        if plan.planned and not free:
+        if plan.planned and not free and not before:
             free, made = [replace(s, weight=FREE_WEIGHT) for group in made for s in group], []
-        known = [
-            replace(s, weight=AGING**age) for age, group in enumerate(reversed(made[-LAST:])) for s in group
-        ] + free
+        known = weighed(made if before else made[-LAST:]) + free
         guess = Guess(known, plan)
         designer.keep_apart(plan.gap)
         mine = goals[: plan.count] if plan.planned else reachable_goals(kind, plan.count, 10 + number)
         goals = goals[len(mine) :] if plan.planned else goals
         bar = tqdm(mine, desc=f"{kind}, {number}", disable=None)
         made.append([s for goal in bar if (s := designer.near(goal, guess, plan, known)).sound])
-    return [s for group in made[-LAST:] for s in group]
+    return made if before else made[-LAST:]
+
+
+def weighed(made: list[list[Sample]]) -> list[Sample]:
+    """The strokes of some rounds, older ones weighing less."""
+    return [replace(s, weight=AGING**age) for age, group in enumerate(reversed(made)) for s in group]
 
 
 def mixed_goals(kind: str, count: int, seed: int = 21) -> np.ndarray:
@@ -602,14 +622,46 @@ def mixed_goals(kind: str, count: int, seed: int = 21) -> np.ndarray:
     return goals[np.random.default_rng(seed).permutation(len(goals))]
 
 
+def missed_goals(kind: str, count: int, seed: int = 101, folder: Path = FAMILY_FOLDER) -> np.ndarray:
+    """Goals (count, 9) of the planner, in random order: two thirds of them such as the families on disk do not pass,
+    as far as there are so many."""
+    strokes = load_strokes(folder=folder)
+    goals = planned_goals(kind, 2 * count, seed)
+    off = misses(strokes, strokes.names.index(kind), goals)
+    rng = np.random.default_rng(seed)
+    bad, good = (rng.permutation(np.flatnonzero(rows)) for rows in (off > MISSED, off <= MISSED))
+    chosen = np.concatenate([bad[: 2 * count // 3], good])[:count]
+    return goals[rng.permutation(chosen)]
+
+
+def misses(strokes: StrokeSet, kind: int, goals: np.ndarray) -> np.ndarray:
+    """By how much the strokes of a family for goals (G, 9) pass these by, (G,): m, plus 0.3 of the face's error."""
+    wanted = torch.as_tensor(goals, dtype=torch.float32)
+    own = torch.full((len(goals),), kind)
+    scaled = strokes.scaled(own, wanted[:, :3], wanted[:, 3:6], wanted[:, 6:])
+    within = strokes.within(own, scaled, PlannerConfig.strain)
+    chain = racket_chain()
+    lead = (features(within).unsqueeze(1) @ strokes.lead[own])[:, 0]
+    passed = strokes.passes(own, strokes.asked(own, within, chain), chain) + lead
+    off = (passed - scaled) * strokes.scale[own]
+    return (off[:, :3].norm(dim=1) + 0.3 * off[:, 6:].norm(dim=1)).numpy()
+
+
 def main() -> None:
-    """Rebuild what ships, both sides at once. The planner's goals are those of the families that are on disk."""
+    """Rebuild what ships, both sides at once. The planner's first goals are those of the families that are on disk."""
     os.environ["OMP_NUM_THREADS"] = "1"
     count = sum(plan.count for plan in ROUNDS if plan.planned)
+    more = sum(plan.count for plan in EXTRA)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         goals = pool.starmap(mixed_goals, [(kind, count) for kind in KINDS])
         made = pool.starmap(design_side, zip(KINDS, goals, strict=True))
-    samples: dict[str, list[Sample]] = dict(zip(KINDS, made, strict=True))
+        for kind, rounds in zip(KINDS, made, strict=True):
+            write_family(kind, weighed(rounds))
+        print(finish_families())
+        goals = pool.starmap(missed_goals, [(kind, more) for kind in KINDS])
+        rows = [(kind, own, EXTRA, 0, rounds) for kind, own, rounds in zip(KINDS, goals, made, strict=True)]
+        made = pool.starmap(design_side, rows)
+    samples = {kind: weighed(rounds) for kind, rounds in zip(KINDS, made, strict=True)}
     for kind in KINDS:
         write_family(kind, samples[kind])
     print(finish_families())

@@ -62,7 +62,8 @@ class PlannerConfig:
         roll: spin of a ball after its bounce, as a share of that of one that rolls.
         near, fall: what landing near the target and falling are worth beside a ball in the court.
         strain: largest distance of a goal from those a family was learned from (Mahalanobis); a goal beyond is
-            drawn in: the ball is met all the same, and flies where it will. strain_cost: of its square beyond.
+            drawn in: the ball is met all the same, and flies where it will. ease, strain_cost: what the square of the
+            distance costs beyond `ease`: strokes far from the known ones pass their goals by.
         settle: a stroke begins no sooner than so long after a step, s; below zero the two overlap.
         least: a stroke that is worth no more than this is not played, and the ball let go.
         gain, least_turn: worth that a step must bring, and turn from the net, rad, that is worth a step.
@@ -70,12 +71,12 @@ class PlannerConfig:
         home: where the robot starts from, x, y, court frame, m. home_cost: what standing off it costs, 1/m².
     """
 
-    horizon: float = 1.3
+    horizon: float = 1.9
     margin: float = 0.06
     lead: float = 0.64
     patience: float = 1000.0
     freeze: float = 0.05
-    clearances: tuple[float, ...] = (1.9, 2.9)
+    clearances: tuple[float, ...] = (2.3, 3.3)
     topspin: float = -60.0
     shortest: float = 4.0
     deepest: float = 9.5
@@ -83,11 +84,12 @@ class PlannerConfig:
     safe: float = 6.0
     roll: float = 1.0
     near: float = 1.5
-    fall: float = 2.0
-    strain: float = 2.8
-    strain_cost: float = 0.1
-    settle: float = 0.0
-    least: float = -0.4
+    fall: float = 4.0
+    strain: float = 3.4
+    ease: float = 2.5
+    strain_cost: float = 0.15
+    settle: float = -0.1
+    least: float = -1.0
     gain: float = 0.2
     least_turn: float = 0.2
     stride: tuple[float, float] = (0.06, 0.22)
@@ -363,7 +365,7 @@ class Planner:
         chance = torch.sigmoid(self.chances(scaled, flow, aim, clearance, face))
         strain = torch.einsum("ntkci,kij,ntkcj->ntkc", scaled, strokes.spread, scaled)
         worth = chance[..., 0] + config.near * close * chance[..., 1] - config.fall * chance[..., 2]
-        worth = worth - config.strain_cost * (strain - config.strain**2).clamp(min=0.0)
+        worth = worth - config.strain_cost * (strain - config.ease**2).clamp(min=0.0)
         return worth - (beyond / 0.05) ** 2
 
     def _way(self, scaled, flow, aim_rows, local, when, window, stance, busy, best, close) -> Tensor:

@@ -53,7 +53,7 @@ TABLES = ("lead", "centre", "scale", "spread", "low", "high", "axis", "strike", 
 """What a family file holds beside its weights, see `StrokeSet`."""
 
 
-FARTHEST = 3.5
+FARTHEST = 4.2
 """Largest distance of a position from those a family knows at which a stroke still goes there (Mahalanobis)."""
 
 
@@ -113,7 +113,7 @@ class StrokeSet:
         goal = torch.cat((pos, vel, normal[..., 1:]), dim=-1)
         return (goal - self.centre[stroke]) / self.scale[stroke]
 
-    def asked(self, stroke: Tensor, scaled: Tensor, racket: Chain, rounds: int = 6) -> Tensor:
+    def asked(self, stroke: Tensor, scaled: Tensor, racket: Chain, rounds: int = 9) -> Tensor:
         """What to ask a family for so that it delivers scaled goals (N, GOAL_SIZE): the same shape.
 
         Args:

@@ -15,6 +15,7 @@ from mocap.plant import plant
 from policies.chain import foot_chain
 from policies.design import (
     AFTER_S,
+    AGING,
     BEFORE_S,
     BOX,
     FACE,
@@ -31,6 +32,8 @@ from policies.design import (
     Simulator,
     fit_family,
     miss,
+    missed_goals,
+    misses,
     reachable_goals,
     retimed,
     ridge,
@@ -173,13 +176,45 @@ def test_a_side_is_designed_round_by_round_and_the_last_two_make_its_family(monk
     made = design.design_side("forehand", goals, (plan, *planned), first=10)
     assert gaps == [0.035, 0.03, 0.05, 0.06]
     # First alone; then the free ones alone, of little weight; then the planned ones of the last two rounds count more.
-    assert fits == [[1.0], [0.1], [0.1, 1.0], [0.1, 0.5, 1.0]]
-    assert [(s.goal[0], s.solution.torque_share) for s in made] == [
-        (x, pytest.approx(0.1 * number))
+    assert fits == [[1.0], [0.1], [0.1, 1.0], [0.1, AGING, 1.0]]
+    assert [[(s.goal[0], s.solution.torque_share) for s in group] for group in made] == [
+        [(x, pytest.approx(0.1 * number)) for x in goals[6 * (number - 1) : 6 * number, 0] if x % 3]
         for number in (2, 3)
-        for x in goals[6 * (number - 1) : 6 * number, 0]
-        if x % 3
     ]
+    # Further rounds go on from those, and all count.
+    fits.clear()
+    more = design.design_side("forehand", goals, tuple(planned[:2]), before=made)
+    assert fits == [[AGING, 1.0], [round(AGING**2, 3), AGING, 1.0]]
+    assert more[:2] == made
+    assert [len(group) for group in more] == [4, 4, 4, 4]
+    assert sorted({round(s.weight, 3) for s in design.weighed(more)}) == [
+        round(AGING**age, 3) for age in (3, 2, 1, 0)
+    ]
+
+
+def test_goals_that_a_family_misses_come_first(monkeypatch):
+    rng = np.random.default_rng(0)
+    goals = rng.normal(size=(60, 9))
+    monkeypatch.setattr(design, "planned_goals", lambda kind, count, seed: goals[:count])
+    # Every fifth one is missed.
+    monkeypatch.setattr(
+        design, "misses", lambda strokes, kind, given: np.where(np.arange(len(given)) % 5, 0.0, 0.1)
+    )
+    found = missed_goals("forehand", 30)
+    rows = [int(np.flatnonzero((goals == goal).all(axis=1))[0]) for goal in found]
+    assert len(set(rows)) == 30
+    assert sum(row % 5 == 0 for row in rows) == 12, "all that there are"
+
+
+def test_what_a_family_misses_is_measured_at_the_racket():
+    strokes = load_strokes()
+    centre = np.concatenate([strokes.centre[0, :6], [0.0], strokes.centre[0, 6:]])
+    centre[6] = np.sqrt(1 - (centre[7:] ** 2).sum())
+    far = centre.copy()
+    far[1] -= 1.0
+    near, beyond = misses(strokes, 0, np.stack([centre, far]))
+    assert near < 0.01
+    assert beyond > 0.4
 
 
 def test_a_quickened_stroke_strikes_earlier_in_the_same_pose(planted):

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from humanoid.joints import NUM_JOINTS, READY_JOINT_POS, VELOCITY_LIMIT
-from humanoid.trajectory import TrajectoryConfig
 from policies.player import MEMORY, MEMORY_SIZE, Player, PlayerConfig, split_terms
 from policies.strokes import FARTHEST
 from sim.ball import BallState
@@ -244,15 +243,17 @@ def test_at_the_strike_the_reference_does_not_jump(player, goals_of):
     m.update(offset=torch.full((6, NUM_JOINTS), 0.3), since=torch.full((6, 1), 0.3))
     ref = player.reference(m)
     m["ref_pos"], m["ref_vel"] = ref.joint_pos, ref.joint_vel
-    memory, fastest = player.pack(m), torch.as_tensor(VELOCITY_LIMIT.copy()).float()
+    memory = player.pack(m)
     for _ in range(12):
-        before = player.unpack(memory)["ref_pos"]
+        before = player.unpack(memory)
         terms = standing(6, x=0.0)
-        terms["joint_pos"] = before
+        # The feet stay where they are.
+        terms["joint_pos"][:, 12:] = before["ref_pos"][:, 12:]
         memory = player.plan(terms, memory, replan=False)
-        # Strokes are designed for this share of the motors' speeds.
-        most = TrajectoryConfig.speed_share * fastest * player.dt
-        assert ((player.unpack(memory)["ref_pos"] - before).abs() < most).all()
+        after = player.unpack(memory)
+        # It goes where its velocities lead.
+        led = 0.5 * player.dt * (before["ref_vel"] + after["ref_vel"])
+        assert (after["ref_pos"] - before["ref_pos"] - led).abs().max() < 0.03
     assert (player.unpack(memory)["begun"] == 0).all()
 
 
@@ -358,7 +359,7 @@ def test_another_goal_moves_the_racket_with_it(player, goals_of):
         assert (other - here - step).norm(dim=1).max() < 0.03
 
 
-@pytest.mark.parametrize("distance", [1.0, FARTHEST - 1e-4, FARTHEST, 9.0])
+@pytest.mark.parametrize("distance", [1.0, 2.5, FARTHEST - 1e-4, FARTHEST, 9.0])
 def test_the_reference_bends_smoothly_with_the_goal(player, goals_of, distance):
     """Also where a goal beyond what the family knows is drawn in."""
     stroke, *goal = goals_of(distance, 10)
@@ -370,8 +371,10 @@ def test_the_reference_bends_smoothly_with_the_goal(player, goals_of, distance):
                 moved = [value + way if i == k else value for i, value in enumerate(goal)]
                 there = player.reference(swinging(player, (stroke, *moved), float(phase)))
                 # 1/1000 of what counts as one unit of a goal.
-                assert (there.joint_pos - here.joint_pos).abs().max() < (3e-3 if distance < 5 else 1e-2)
-                assert (there.joint_vel - here.joint_vel).abs().max() < (5e-2 if distance < 5 else 0.15)
+                # Far out the best of several rounds may be another one.
+                most = 3e-3 if distance < 3.0 else 1e-2
+                assert (there.joint_pos - here.joint_pos).abs().max() < most
+                assert (there.joint_vel - here.joint_vel).abs().max() < 17 * most
 
 
 def test_the_reference_runs_smoothly_in_time(player, goals_of):

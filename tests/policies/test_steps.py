@@ -121,7 +121,7 @@ def test_a_ball_that_passes_well_needs_no_step(player, y):
 
 
 def test_no_step_is_taken_that_would_end_too_late(player):
-    assert wished(player, 1.4, distance=10.0).abs().max() == 0
+    assert wished(player, 1.4, distance=9.0).abs().max() == 0
 
 
 def test_a_robot_turned_away_turns_back(player):
