@@ -339,7 +339,9 @@ class ReturnTask:
             ValueError: fewer launches than environments.
         """
         if len(table) < self.num_envs:
-            raise ValueError(f"{len(table)} launches for {self.num_envs} environments: give one each at least")
+            raise ValueError(
+                f"{len(table)} launches for {self.num_envs} environments: give one each at least"
+            )
         self._pool, self._pool_size = table.to(self.device), len(table)
         self._pool_next, self._pool_uses = 0, self._recycle
 
