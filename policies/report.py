@@ -112,7 +112,7 @@ h1 {{ font-size: 1.7rem; line-height: 1.25; }} h2 {{ font-size: 1.2rem; margin-t
 table {{ border-collapse: collapse; font-size: 0.92rem; font-variant-numeric: tabular-nums; }}
 th, td {{ text-align: left; padding: 0.3rem 0.9rem 0.3rem 0; border-bottom: 1px solid #dee2e6;
   white-space: nowrap; }}
-td:last-child {{ white-space: normal; min-width: 11rem; }}
+td:nth-child(2) {{ white-space: normal; }} td:last-child {{ white-space: normal; min-width: 11rem; }}
 img, video {{ max-width: 100%; height: auto; }}
 p {{ max-width: 46rem; }}
 </style>
