@@ -33,7 +33,7 @@ from sim.court import HALF_LENGTH, SINGLES_HALF_WIDTH
 from sim.engine import CpuEngine
 from sim.launch_distribution import DIMS, SPACE, LaunchMixture
 from sim.launcher import Launcher, LauncherConfig, LaunchTable
-from sim.recording import Recorder, Recording
+from sim.recording import Recording
 from sim.return_protocol import FALL, MISS, NET, OUTCOMES, RETURNED, BallRecord, ReturnConfig
 from sim.return_task import ReturnTask
 
@@ -46,6 +46,7 @@ LIKE, WIDTH = 4, 0.02
 APART = 0.35
 """The worst balls lie so far from each other in the launch space."""
 WORST_CASE = {NET: -1.0, MISS: -1.5, FALL: -3.0}
+"""Margins of outcomes that have no landing to measure, see `Played.margin`."""
 
 
 @dataclass(frozen=True)
@@ -179,11 +180,7 @@ class BallMachine:
         films = [Film(self.task, env) for env in range(len(rows))]
         self._batch(table.at(torch.cat((rows, rows[:1].expand(self.config.envs - len(rows))))), films)
         title = f"{self.policy.name}, {self.config.level}: worst balls"
-        recorder = Recorder(1.0 / self.protocol.control_dt, title, self.config.seed)
-        tally = {"balls": 0, "returned": 0, "success": 0}
-        for film in films:
-            film.replay(recorder, tally)
-        return recorder.finish()
+        return Film.one_after_the_other(films, title, self.config.seed)
 
     @torch.no_grad()
     def _batch(self, table: LaunchTable, films: list[Film] | None = None) -> Played:
@@ -249,13 +246,12 @@ def even_balls(machine: BallMachine) -> tuple[Played, np.ndarray]:
     """Even draws, and whether each comes back with all the balls like it, (even,) bool."""
     config = machine.config
     even = machine.play(machine.launcher.draw_even(config.even, config.seed))
-    like = LaunchMixture.around(torch.as_tensor(even.point), width=WIDTH, explore=0.0)
-    generator = torch.Generator().manual_seed(config.seed + 1)
     safe = even.returned.copy()
-    # Neighbours of those that came back; half as many again as are needed, for some are no balls.
+    # Neighbours of those that came back; twice as many as are needed, for some are no balls.
     owners = np.repeat(np.flatnonzero(safe), 2 * LIKE)
-    points = like.mean[owners] + WIDTH * torch.randn(len(owners), DIMS, generator=generator).double()
-    good, table = machine.feasible(points.numpy())
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    off = torch.randn(len(owners), DIMS, generator=generator).double().numpy()
+    good, table = machine.feasible(even.point[owners] + WIDTH * off)
     taken: dict[int, int] = {}
     keep = []
     for row, owner in enumerate(owners[good]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -18,12 +17,14 @@ from humanoid.app import run_app
 from humanoid.bundle import BundleError, PolicyBundle
 from policies.adversary import AdversaryConfig, BallMachine, attack, replay_set
 from policies.evaluate import percent, prepare, write_text
-from policies.evaluation import EvaluationError, write_json, written
+from policies.evaluation import EvaluationError, read_json, write_json, written
+from policies.report import Report, Section
 from sim.launch_distribution import SPACE
 from sim.return_protocol import OUTCOMES
 
 CONF = Path(__file__).with_name("conf")
 REPORT = "adversary.json"
+LOST = ("net", "out", "miss", "fall")
 
 
 @dataclass
@@ -91,7 +92,7 @@ def run(app: AdversaryCommandConfig) -> int:
     written(folder / "opponent.npz", opponent.save)
     if len(worst):
         written(folder / "recording.npz", machine.film(worst).save)
-    text = markdown(report)
+    text = Report(f"{report['policy']}: worst balls", sections(report)).markdown()
     write_text(folder / "adversary.md", text)
     write_json(folder / REPORT, report)
     print(text)
@@ -144,62 +145,49 @@ def read_report(path: Path) -> dict[str, Any]:
     Raises:
         EvaluationError: missing or not such a file; names it.
     """
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+
+    def check(report: dict[str, Any]) -> None:
         if report["space"] != list(SPACE):
             raise ValueError("its balls have other coordinates")
-        for key in (
-            "level",
-            "condition",
-            "seed",
-            "bundle_sha256",
-            "worst",
-            "even",
-            "safe",
-            "search",
-            "opponent",
-        ):
+        for key in ("level", "condition", "seed", "bundle_sha256", "even", "safe", "search", "opponent"):
             report[key]
-        for row in report["worst"]:
-            if len(row["point"]) != len(SPACE):
-                raise ValueError("a ball has not as many coordinates as the launch space")
-    except OSError as error:
-        raise EvaluationError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(f"{path}: not a report of rally-adversary ({error})") from None
-    return report
+        if any(len(row["point"]) != len(SPACE) for row in report["worst"]):
+            raise ValueError("a ball has not as many coordinates as the launch space")
+
+    return read_json(path, "rally-adversary", check)
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """The report as text for people."""
-    lines = [
-        f"# {report['policy']}, {report['level']}, {report['condition']}: against an adversary, seed {report['seed']}",
-        "",
-        "| balls | number | came back % | net, out, miss, fall |",
-        "| --- | --- | --- | --- |",
-    ]
+def sections(report: dict[str, Any], video: bytes | None = None) -> list[Section]:
+    """The report for people, here and, with a video (mp4) of the worst balls, on the page of rally-report."""
+    what = f"{report['level']}, {report['condition']}"
+    table: list[tuple[str, ...]] = [("balls", "number", "came back %", *LOST)]
     for name, key in (
         ("drawn evenly", "even"), ("tried by the search", "search"), ("of the learned opponent", "opponent"),
     ):  # fmt: skip
         row = report[key]
-        kinds = ", ".join(str(row["outcomes"][kind]) for kind in ("net", "out", "miss", "fall"))
-        lines.append(f"| {name} | {row['balls']} | {percent(row['in_court'])} | {kinds} |")
+        kinds = (str(row["outcomes"][kind]) for kind in LOST)
+        table.append((name, str(row["balls"]), percent(row["in_court"]), *kinds))
     safe = report["safe"]
-    lines += [
-        "",
-        f"Safe: {percent(safe)} % of the feasible space come back together with {safe['like']} balls like them "
-        f"(σ = {safe['width']} of each range). {report['balls']} balls were played in all.",
-        "",
-        "| worst balls | release m | speed m/s | spin rpm | meets m | after s |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    text = (
+        "Single legal balls to a robot that stands ready, to be sent to the middle of the court, seed "
+        f"{report['seed']}; {report['balls']} in all. {percent(safe)} % of evenly drawn balls come back together with "
+        f"{safe['like']} balls like them (σ = {safe['width']} of each range): that share of the space is safe."
+    )
+    worst = [("outcome", "released at x, y, z m", "speed m/s", "spin rpm", "meets at x, y, z m", "after s")]
     for row in report["worst"]:
         release, meets = (", ".join(f"{v:.2f}" for v in row[key]) for key in ("release_m", "meets_m"))
-        lines.append(
-            f"| {row['outcome']} | {release} | {row['speed_m_s']:.1f} | {row['spin_rpm']} | {meets} | "
-            f"{row['meets_after_s']:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
+        speed, after = f"{row['speed_m_s']:.1f}", f"{row['meets_after_s']:.2f}"
+        worst.append((row["outcome"], release, speed, str(row["spin_rpm"]), meets, after))
+    film = None if video is None else (video, f"The worst balls, {what}")
+    return [
+        Section(f"Against an adversary, {what}", [text], table),
+        Section(
+            f"Its worst balls, {what}",
+            [] if film is None else ["In the order of the video."],
+            worst,
+            video=film,
+        ),
+    ]
 
 
 if __name__ == "__main__":

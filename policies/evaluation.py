@@ -488,15 +488,21 @@ class _Court:
         title = f"{self.policy.name}, {self.config.level}"
         if self.config.condition != "nominal":
             title += f", {self.config.condition}"
-        recorder = Recorder(1.0 / self.protocol.control_dt, title, self.config.seed)
-        tally = {"balls": 0, "returned": 0, "success": 0}
-        for number in numbers:
-            self._films[number].replay(recorder, tally)
-        return recorder.finish()
+        films = [self._films[number] for number in numbers]
+        return Film.one_after_the_other(films, title, self.config.seed)
 
 
 class Film:
     """One environment's frames, kept until they are put in order."""
+
+    @staticmethod
+    def one_after_the_other(films: Sequence[Film], title: str, seed: int) -> Recording:
+        """A recording of some films of the same task, one at least."""
+        recorder = Recorder(1.0 / films[0].task.config.control_dt, title, seed)
+        tally = {"balls": 0, "returned": 0, "success": 0}
+        for film in films:
+            film.replay(recorder, tally)
+        return recorder.finish()
 
     HOLD = 15
     """Control steps for which a ball stays in the picture after its outcome."""
@@ -598,8 +604,10 @@ def read_evaluation(folder: str | os.PathLike) -> Evaluation:
         EvaluationError: one of them is missing or damaged; names it.
     """
     folder = Path(folder)
+    report = read_json(
+        folder / "report.json", "rally-eval task=return", lambda r: (r["balls"], r["outcomes"])
+    )
     try:
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         with open(folder / "balls.csv", newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         if len(rows) != report["balls"]:
@@ -642,6 +650,28 @@ def write_evaluation(folder: str | os.PathLike, evaluation: Evaluation) -> None:
             written(folder / name, recording.save)
     written(folder / "balls.csv", lambda path: write_balls(path, evaluation.balls))
     written(folder / "report.json", lambda path: write_json(path, evaluation.report))
+
+
+def read_json(
+    path: str | os.PathLike, command: str, check: Callable[[dict[str, Any]], object]
+) -> dict[str, Any]:
+    """Read a report that a command wrote.
+
+    Args:
+        path: of the file. command: that writes such files, for messages.
+        check: raises ValueError, KeyError or TypeError if it is none.
+
+    Raises:
+        EvaluationError: missing, or not such a report; names the file.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        check(content)
+    except OSError as error:
+        raise EvaluationError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise EvaluationError(f"{path}: not a report of {command} ({error})") from None
+    return content
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:

@@ -18,6 +18,7 @@ from humanoid.watch import WatchError
 from policies.evaluate import percent, prepare, write_text
 from policies.evaluation import EvaluationConfig, EvaluationError, write_json
 from policies.faults import FAULTS, FaultBench, FaultConfig, false_alarms, summarise
+from policies.report import Report, Section
 
 CONF = Path(__file__).with_name("conf")
 
@@ -78,7 +79,7 @@ def run(app: FaultsConfig) -> int:
     prepare(folder)
     report = try_faults(policy, app)
     write_json(folder / "faults.json", report)
-    text = markdown(report)
+    text = Report(f"{report['policy']}: faults", sections(report)).markdown()
     write_text(folder / "faults.md", text)
     print(text)
     print(f"{folder}/faults.json")
@@ -122,33 +123,28 @@ def try_faults(policy: PolicyBundle, app: FaultsConfig) -> dict[str, Any]:
     }
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """The report as a table for people."""
-    lines = [
-        f"# {report['policy']}, {report['level']}, {report['condition']}: {report['trials']} trials a fault, "
-        f"seed {report['seed']}",
-        "",
-        "| fault | stopped % | harm before % | delay ms: median, 90 %, longest | found by |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+def sections(report: dict[str, Any]) -> list[Section]:
+    """The report for people, here and on the page of rally-report."""
+    table = [("fault", "stopped %", "harm before %", "delay ms: median, 90 %, longest", "found by")]
     for name, row in [*report["faults"].items(), ("all", report["all"])]:
         delay = row["delay_ms"]
         delays = f"{delay['p50']:.0f}, {delay['p90']:.0f}, {delay['max']:.0f}" if delay else "–"
         found = ", ".join(list(row["checks"])[:3]) or "–"
         text = f"{name}: {row['text']}" if "text" in row else name
-        lines.append(
-            f"| {text} | {percent(row['detected'])} | {percent(row['harmed_first'])} | {delays} | {found} |"
-        )
+        table.append((text, percent(row["detected"]), percent(row["harmed_first"]), delays, found))
+    text = [
+        f"{report['trials']} trials of each kind at {report['level']}, {report['condition']}, seed {report['seed']}. "
+        "Harm is a fall, a joint far beyond its range, or one faster than its motor can turn."
+    ]
     clean = report["clean"]
     if clean:
         checks = ", ".join(f"{check} {count}" for check, count in clean["checks"].items()) or "none"
-        lines += [
-            "",
+        text.append(
             f"Clean play: {clean['hours']:.2f} robot hours, {clean['false_stops']} false stops "
             f"({clean['false_stops_per_hour']:.1f} an hour; {checks}); of {clean['falls']} falls "
-            f"{clean['falls_stopped_before']} were stopped before.",
-        ]
-    return "\n".join(lines) + "\n"
+            f"{clean['falls_stopped_before']} were stopped before."
+        )
+    return [Section("Faults", text, table)]
 
 
 if __name__ == "__main__":

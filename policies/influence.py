@@ -32,6 +32,7 @@ from humanoid.bundle import POLICY_FILE, BundleError, PolicyBundle
 from policies.evaluate import percent, prepare, write_text
 from policies.evaluation import EvaluationConfig, EvaluationError, evaluate, write_json
 from policies.player import OBSERVED, STEP_SIZE
+from policies.report import Report, Section
 
 CONF = Path(__file__).with_name("conf")
 ACTIVATIONS = {"Elu": nn.ELU, "Relu": nn.ReLU, "Tanh": nn.Tanh}
@@ -291,7 +292,7 @@ def run(app: InfluenceConfig) -> int:
     with tqdm(total=total, unit="ball", disable=None if app.progress else True, file=sys.stderr) as bar:
         report = look(policy, app, bar.update)
     report["wall_s"] = round(time.monotonic() - started, 3)
-    text = markdown(report)
+    text = Report(f"{report['policy']}: what it relies on", sections(report)).markdown()
     write_text(folder / "influence.md", text)
     write_json(folder / "influence.json", report)
     print(text)
@@ -299,31 +300,33 @@ def run(app: InfluenceConfig) -> int:
     return 0
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """The report as tables for people."""
-    lines = [
-        f"# {report['policy']}, {report['level']}, {report['condition']}: what it relies on, {report['balls']} balls "
-        f"each, seed {report['seed']}",
-        "",
-        "| confused | in court % | falls per 100 | change of the joint targets, rad |",
-        "| --- | --- | --- | --- |",
-    ]
+def sections(report: dict[str, Any]) -> list[Section]:
+    """The report for people, here and on the page of rally-report."""
+    table = [("confused", "in court %", "falls per 100", "change of the joint targets, rad")]
     for name, row in report["inputs"].items():
         change = "–" if row["action_rad"] is None else f"{row['action_rad']:.4f}"
-        lines.append(f"| {name} | {percent(row['in_court'])} | {row['falls_per_100']:.1f} | {change} |")
+        table.append((name, percent(row["in_court"]), f"{row['falls_per_100']:.1f}", change))
+    text = (
+        f"{report['balls']} balls each at {report['level']}, {report['condition']}, seed {report['seed']}. Each robot "
+        "is given another robot's reading of one quantity: plausible, and wrong. What the policy ignores changes "
+        "nothing; what it relies on costs returns or falls."
+    )
+    out = [Section("What the policy relies on", [text], table)]
     network = report["network"]
     if network:
-        lines += ["", "| input of the network | share % |", "| --- | --- |"]
-        lines += [f"| {name} | {100 * share:.1f} |" for name, share in network["inputs"].items()]
-        lines += [
-            "",
-            "| hidden unit silenced | share % | in court % | falls per 100 |",
-            "| --- | --- | --- | --- |",
-        ]
+        table = [("input of the network", "share of what moves its output, %")]
+        table += [(name, f"{100 * share:.1f}") for name, share in network["inputs"].items()]
+        text = (
+            "Mean |gradient · input's deviation| over the outputs, in play. The network only corrects what planner and "
+            "reference ask for."
+        )
+        out.append(Section("Inside its network", [text], table))
+        table = [("hidden unit silenced", "share of the output, %", "in court %", "falls per 100")]
         for row in network["units"]:
-            rates = f"{percent(row['in_court'])} | {row['falls_per_100']:.1f}"
-            lines.append(f"| {row['unit']} | {100 * row['share']:.1f} | {rates} |")
-    return "\n".join(lines) + "\n"
+            share, falls = f"{100 * row['share']:.1f}", f"{row['falls_per_100']:.1f}"
+            table.append((str(row["unit"]), share, percent(row["in_court"]), falls))
+        out.append(Section("Its busiest hidden units", ["Of the last hidden layer, one at a time."], table))
+    return out
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ Only policies that were judged at the same levels and conditions, on as many bal
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from omegaconf import MISSING
 from humanoid.app import run_app
 from humanoid.joints import NUM_JOINTS
 from policies.evaluate import prepare, write_text
-from policies.evaluation import EvaluationError, write_json, written
+from policies.evaluation import EvaluationError, read_json, write_json, written
 from policies.report import Report, Section, figure_axes, png, write_bytes
 from sim.launcher import LEVELS
 
@@ -138,18 +137,15 @@ def read(file: Path) -> dict[str, Any]:
     Raises:
         EvaluationError: missing, or not such a report; names the file.
     """
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
+
+    def check(report: dict[str, Any]) -> None:
         cell(report)
         safety(report)
         if not all(isinstance(report[key], str) for key in ("policy", "bundle_sha256")):
             raise ValueError("its policy has no name or hash")
         float(report["in_court"]["rate"])
-    except OSError as error:
-        raise EvaluationError(f"{file}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(f"{file}: not a report of rally-eval task=return ({error})") from None
-    return report
+
+    return read_json(file, "rally-eval task=return", check)
 
 
 def cell(report: dict[str, Any]) -> Cell:

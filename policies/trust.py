@@ -9,7 +9,6 @@ tested is not met.
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -24,9 +23,9 @@ from humanoid.app import run_app
 from humanoid.approval import USES
 from humanoid.bundle import BundleError, PolicyBundle
 from humanoid.joints import EFFORT_LIMIT, JOINT_NAMES, LOWER, UPPER, VELOCITY_LIMIT
-from policies.adversary_command import read_report
-from policies.evaluate import percent, prepare
-from policies.evaluation import Evaluation, EvaluationError, read_evaluation, written
+from policies import adversary_command, faults_command, influence
+from policies.evaluate import prepare
+from policies.evaluation import Evaluation, EvaluationError, read_evaluation, read_json, written
 from policies.report import (
     Report,
     Section,
@@ -248,8 +247,10 @@ def gather(sha: str, folders: Sequence[Path]) -> Evidence:
         for file in sorted(folder.rglob("*.json")):
             if file.name not in ("report.json", "faults.json", "adversary.json", "influence.json"):
                 continue
-            content = _load(file)
-            if content is None or content.get("bundle_sha256") != sha:
+            content = read_json(
+                file, "rally-eval, -faults, -adversary or -influence", lambda c: c["bundle_sha256"]
+            )
+            if content["bundle_sha256"] != sha:
                 others.append(file)
             elif file.name == "report.json":
                 found = read_evaluation(file.parent)
@@ -260,7 +261,7 @@ def gather(sha: str, folders: Sequence[Path]) -> Evidence:
                 else:
                     others.append(file)
             elif file.name == "adversary.json":
-                report = read_report(file)
+                report = adversary_command.read_report(file)
                 put(adversary, (report["level"], report["condition"]), report, file)
                 recording = file.with_name("recording.npz")
                 if recording.exists():
@@ -272,19 +273,6 @@ def gather(sha: str, folders: Sequence[Path]) -> Evidence:
     return Evidence(
         evaluations, single.get("faults"), adversary, single.get("influence"), videos, tuple(others)
     )
-
-
-def _load(file: Path) -> dict[str, Any] | None:
-    """A JSON object, or None for another JSON value.
-
-    Raises:
-        EvaluationError: no JSON.
-    """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"{file}: cannot be read ({error})") from None
-    return content if isinstance(content, dict) else None
 
 
 def judge(evidence: Evidence) -> tuple[str, list[Requirement]]:
@@ -371,11 +359,14 @@ def make_page(
             Section("Behind the shield", ["The same balls, with the safety shield between policy and motors."],
                     result_table({policy.name: shielded}))
         )  # fmt: skip
-    sections.append(_faults_section(evidence.faults))
-    sections += _adversary_sections(evidence, videos)
+    sections += _found("Faults", "rally-faults", evidence.faults, faults_command.sections)
+    for key, report in evidence.adversary.items():
+        sections += adversary_command.sections(report, videos.get(key))
+    if not evidence.adversary:
+        sections += _found("Against an adversary", "rally-adversary", None, adversary_command.sections)
     if coverage and plain:
         sections.append(_coverage_section(plain))
-    sections += _influence_sections(evidence.influence)
+    sections += _found("What the policy relies on", "rally-influence", evidence.influence, influence.sections)
     sections.append(_limits_section())
     sources = [("source", "licence", "attribution")]
     sources += [(s["name"], s["licence"], s["attribution"]) for s in policy.manifest["data_sources"]]
@@ -406,6 +397,18 @@ def _returns(name: str, condition: str, main: Mapping[str, Evaluation]) -> list[
         Section(f"By stroke and zone, {condition}", ["In court %."], split_table(main)),
         Section(f"Joints and body, {condition}", ["Joint steps beyond a limit."], safety_table(results)),
     ]
+
+
+def _found(
+    title: str,
+    command: str,
+    report: dict[str, Any] | None,
+    sections: Callable[[dict[str, Any]], list[Section]],
+) -> list[Section]:
+    """A command's own sections, or one that says it was not run."""
+    if report is None:
+        return [Section(title, [f"Not tested: {command} was not run on this bundle."])]
+    return sections(report)
 
 
 def _margins_section(evidence: Evidence) -> Section:
@@ -446,75 +449,6 @@ def plot_heat(evaluations: Mapping[tuple[str, str, bool], Evaluation]) -> bytes:
     return png(figure)
 
 
-def _faults_section(faults: dict[str, Any] | None) -> Section:
-    title = "Faults"
-    if faults is None:
-        return Section(title, ["Not tested: rally-faults was not run on this bundle."])
-    table = [("fault", "stopped %", "harm before %", "median delay ms", "found by")]
-    for name, row in [*faults["faults"].items(), ("all", faults["all"])]:
-        delay = f"{row['delay_ms']['p50']:.0f}" if row["delay_ms"] else "–"
-        found = ", ".join(list(row["checks"])[:3]) or "–"
-        text = f"{name}: {row['text']}" if "text" in row else name
-        table.append((text, percent(row["detected"]), percent(row["harmed_first"]), delay, found))
-    clean = faults["clean"]
-    text = [
-        f"{faults['trials']} trials of each kind at {faults['level']}, {faults['condition']}, seed {faults['seed']}. "
-        "Harm is a fall, a joint far beyond its range, or one faster than its motor can turn."
-    ]
-    if clean:
-        text.append(
-            f"Clean play: {clean['hours']:.2f} robot hours, {clean['false_stops']} stops that no fall followed; of "
-            f"{clean['falls']} falls {clean['falls_stopped_before']} were stopped before."
-        )
-    return Section(title, text, table)
-
-
-def _adversary_sections(evidence: Evidence, videos: Mapping[tuple[str, str], bytes]) -> list[Section]:
-    if not evidence.adversary:
-        return [Section("Against an adversary", ["Not tested: rally-adversary was not run on this bundle."])]
-    sections = []
-    for (level, condition), report in evidence.adversary.items():
-        table: list[tuple[str, ...]] = [("balls", "number", "came back %", "net", "out", "miss", "fall")]
-        for name, key in (
-            ("drawn evenly", "even"), ("tried by the search", "search"), ("of the learned opponent", "opponent"),
-        ):  # fmt: skip
-            row = report[key]
-            kinds = (str(row["outcomes"][kind]) for kind in ("net", "out", "miss", "fall"))
-            table.append((name, str(row["balls"]), percent(row["in_court"]), *kinds))
-        safe = report["safe"]
-        sections.append(
-            Section(
-                f"Against an adversary, {level}, {condition}",
-                [
-                    "Single legal balls to a robot that stands ready, to be sent to the middle of the court. "
-                    f"{percent(safe)} % of evenly drawn balls come back together with {safe['like']} balls like them: "
-                    "that share of the space of balls is safe."
-                ],
-                table,
-            )
-        )
-        worst = [
-            ("outcome", "released at x, y, z m", "speed m/s", "spin rpm", "meets at x, y, z m", "after s")
-        ]
-        for row in report["worst"]:
-            places = (", ".join(f"{v:.2f}" for v in row[key]) for key in ("release_m", "meets_m"))
-            release, meets = places
-            worst.append(
-                (row["outcome"], release, f"{row['speed_m_s']:.1f}", str(row["spin_rpm"]), meets,
-                 f"{row['meets_after_s']:.2f}")
-            )  # fmt: skip
-        video = videos.get((level, condition))
-        sections.append(
-            Section(
-                f"Its worst balls, {level}, {condition}",
-                ["In the order of the video." if video else "Without video."],
-                worst,
-                video=None if video is None else (video, f"The worst balls, {level}, {condition}"),
-            )
-        )
-    return sections
-
-
 def _coverage_section(plain: Mapping[tuple[str, str], Evaluation]) -> Section:
     table: list[tuple[str, ...]] = [
         ("level", "balls judged", "in", "cells hit %", "ideal %", "discrepancy", "ideal")
@@ -537,53 +471,6 @@ def _coverage_section(plain: Mapping[tuple[str, str], Evaluation]) -> Section:
         ],
         table,
     )
-
-
-def _influence_sections(influence: dict[str, Any] | None) -> list[Section]:
-    title = "What the policy relies on"
-    if influence is None:
-        return [Section(title, ["Not tested: rally-influence was not run on this bundle."])]
-    table = [("confused", "in court %", "falls per 100", "change of the joint targets, rad")]
-    for name, row in influence["inputs"].items():
-        change = "–" if row["action_rad"] is None else f"{row['action_rad']:.4f}"
-        table.append((name, percent(row["in_court"]), f"{row['falls_per_100']:.1f}", change))
-    sections = [
-        Section(
-            title,
-            [
-                f"{influence['balls']} balls each at {influence['level']}, {influence['condition']}, seed "
-                f"{influence['seed']}. Each robot is given another robot's reading of one quantity: plausible, and "
-                "wrong. What the policy ignores changes nothing; what it relies on costs returns or falls."
-            ],
-            table,
-        )
-    ]
-    network = influence["network"]
-    if network:
-        table = [("input of the network", "share of what moves its output, %")]
-        table += [(name, f"{100 * share:.1f}") for name, share in network["inputs"].items()]
-        sections.append(
-            Section(
-                "Inside its network",
-                ["Mean |gradient · input's deviation| over the outputs, in play. The network only corrects what "
-                 "planner and reference ask for."],
-                table,
-            )
-        )  # fmt: skip
-        table = [("hidden unit silenced", "share of the output, %", "in court %", "falls per 100")]
-        for row in network["units"]:
-            table.append(
-                (
-                    str(row["unit"]),
-                    f"{100 * row['share']:.1f}",
-                    percent(row["in_court"]),
-                    f"{row['falls_per_100']:.1f}",
-                )
-            )
-        sections.append(
-            Section("Its busiest hidden units", ["Of the last hidden layer, one at a time."], table)
-        )
-    return sections
 
 
 def _limits_section() -> Section:
