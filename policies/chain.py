@@ -60,6 +60,7 @@ class Chain:
             parts[i, 0, :3, 3] = torch.tensor(joint.pos)
             parts[i, 0, 3, 3] = 1.0
         self._parts = parts
+        self._axes = ["xyz".index(joint.axis) for joint in rows]
         end = torch.eye(4)
         end[:3, :3] = _matrix([float(x) for x in quat])
         end[:3, 3] = torch.tensor([float(x) for x in pos])
@@ -74,9 +75,7 @@ class Chain:
 
     def forward(self, joint_pos: Tensor) -> Pose:
         """Pose of the end for the chain's joint angles, (N, J), rad."""
-        parts = self._parts.to(joint_pos.dtype)
-        cos, sin = joint_pos.cos()[..., None, None], joint_pos.sin()[..., None, None]
-        place = parts[:, 0] + cos * parts[:, 1] + sin * parts[:, 2]
+        place = self._links(joint_pos)
         # Neighbours are multiplied all at once, until one is left.
         while place.shape[1] > 1:
             even = place.shape[1] // 2 * 2
@@ -84,6 +83,27 @@ class Chain:
             place = torch.cat((pairs, place[:, even:]), dim=1) if even < place.shape[1] else pairs
         end = place[:, 0] @ self._end.to(joint_pos.dtype)
         return Pose(end[:, :3, 3], end[:, :3, :3])
+
+    def jacobian(self, joint_pos: Tensor) -> tuple[Pose, Tensor, Tensor]:
+        """Pose of the end for joint angles (N, J), rad, and how it moves with them: its velocity, (N, 3, J), m, and
+        its angular velocity, (N, 3, J), each for a joint speed of 1 rad/s, pelvis frame."""
+        frames, links = [], self._links(joint_pos).unbind(1)
+        for link in links:
+            frames.append(frames[-1] @ link if frames else link)
+        last = frames[-1] @ self._end.to(joint_pos.dtype)
+        end = Pose(last[:, :3, 3], last[:, :3, :3])
+        # A joint's axis and place do not turn with its own angle.
+        turns = torch.stack(
+            [frame[:, :3, axis] for frame, axis in zip(frames, self._axes, strict=True)], dim=-1
+        )
+        arms = end.pos.unsqueeze(-1) - torch.stack([frame[:, :3, 3] for frame in frames], dim=-1)
+        return end, torch.linalg.cross(turns, arms, dim=1), turns
+
+    def _links(self, joint_pos: Tensor) -> Tensor:
+        """Each link's frame in the one before, (N, J, 4, 4)."""
+        parts = self._parts.to(joint_pos.dtype)
+        cos, sin = joint_pos.cos()[..., None, None], joint_pos.sin()[..., None, None]
+        return parts[:, 0] + cos * parts[:, 1] + sin * parts[:, 2]
 
 
 def racket_chain() -> Chain:

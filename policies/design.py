@@ -52,9 +52,9 @@ from policies.strokes import (
     FEATURES,
     GOAL_SIZE,
     KINDS,
+    KNOTS,
     QUADRATIC,
     StrokeSet,
-    features,
     load_strokes,
     save_family,
 )
@@ -359,6 +359,8 @@ def fit_family(samples: list[Sample], face: float, strength: float = 0.0007) -> 
     return {
         "weights": table.astype(np.float32),
         "lead": np.zeros((FEATURES, GOAL_SIZE), dtype=np.float32),
+        "knots": np.zeros((KNOTS, GOAL_SIZE), dtype=np.float32),
+        "bells": np.zeros((KNOTS, GOAL_SIZE), dtype=np.float32),
         "centre": centre.astype(np.float32),
         "scale": GOAL_SCALE.astype(np.float32),
         "spread": np.linalg.inv(spread).astype(np.float32),
@@ -641,7 +643,7 @@ def misses(strokes: StrokeSet, kind: int, goals: np.ndarray) -> np.ndarray:
     scaled = strokes.scaled(own, wanted[:, :3], wanted[:, 3:6], wanted[:, 6:])
     within = strokes.within(own, scaled, PlannerConfig.strain)
     chain = racket_chain()
-    lead = (features(within).unsqueeze(1) @ strokes.lead[own])[:, 0]
+    lead = within - strokes.wanted(own, within)
     passed = strokes.passes(own, strokes.asked(own, within, chain), chain) + lead
     off = (passed - scaled) * strokes.scale[own]
     return (off[:, :3].norm(dim=1) + 0.3 * off[:, 6:].norm(dim=1)).numpy()

@@ -25,6 +25,7 @@ from policies.player import MEMORY_SIZE, Player, PlayerConfig
 from policies.strokes import COLUMNS, FEATURES, GOAL_SIZE, NUM_COLUMNS, StrokeSet, features
 from sim.engine import CpuEngine
 from sim.return_task import ready_state, robot_terms
+from sim.sweep import pose_at, rotation_vector
 
 TORQUE = slice(NUM_COLUMNS - COLUMNS["torque"], NUM_COLUMNS)
 """Where in a family's columns the torques are."""
@@ -106,7 +107,7 @@ def delivered(player: Player, pool: GoalPool, threads: int = 0) -> tuple[Tensor,
     }  # fmt: skip
     settle = round(SETTLE_S / dt)
     met = torch.full((n, GOAL_SIZE), math.nan)
-    racket_vel = torch.zeros(n, 3)
+    racket_vel, racket_ang = torch.zeros(n, 3), torch.zeros(n, 3)
     for step in range(settle + math.ceil(float(pool.time.max()) / dt) + settle):
         terms = {**robot_terms(engine), **nothing}
         memory = player.plan(terms, memory, replan=False)
@@ -118,17 +119,19 @@ def delivered(player: Player, pool: GoalPool, threads: int = 0) -> tuple[Tensor,
         left = m["time"][:, 0]
         now = (m["begun"][:, 0] > 0.5) & (left.abs() <= 0.5 * dt + 1e-6) & met.isnan().any(dim=1)
         if step >= settle and bool(now.any()):
-            pos = engine.racket_pos.float() + racket_vel * left[:, None]
-            normal = strokes.face[pool.stroke][:, None] * engine.racket_rot[..., 2].float()
+            racket = (engine.racket_pos.float(), engine.racket_rot.float(), racket_vel, racket_ang)
+            pos, rot = pose_at(racket, left)
+            normal = strokes.face[pool.stroke][:, None] * rot[..., 2]
             place = {**m, "goal_pos": pos, "goal_vel": racket_vel, "goal_normal": normal}
             local = [player.to_stance(place, name) for name in ("pos", "vel", "normal")]
             met = torch.where(now[:, None], strokes.scaled(pool.stroke, *local), met)
         targets, memory = player.act(terms, memory, torch.zeros(n, NUM_JOINTS))
         engine.ctrl.copy_(targets)
         engine.advance(substeps - 1)
-        before = engine.racket_pos.clone()
+        before, rot = engine.racket_pos.clone(), engine.racket_rot.clone()
         engine.step()
         racket_vel = ((engine.racket_pos - before) / engine.timestep).float()
+        racket_ang = (rotation_vector(rot, engine.racket_rot) / engine.timestep).float()
     return met, engine.qpos[:, 2] < 0.6
 
 

@@ -22,6 +22,7 @@ from humanoid.joints import JOINT_NAMES, KD, KP, LOWER, NUM_JOINTS, READY_JOINT_
 from humanoid.racket import ARM_JOINTS
 from policies.ball_filter import MEMORY as FILTER_MEMORY
 from policies.ball_filter import BallFilter, FilterConfig
+from policies.bend import bump
 from policies.chain import foot_chain, racket_chain
 from policies.goal_pool import GoalPool
 from policies.latency import MEMORY as LATENCY_MEMORY
@@ -56,6 +57,7 @@ MEMORY: dict[str, int] = {
     "goal_vel": 3,
     "goal_normal": 3,
     "asked": GOAL_SIZE,
+    "bent": 2 * ARM,
     "offset": NUM_JOINTS,
     "offset_vel": NUM_JOINTS,
     "ref_pos": NUM_JOINTS,
@@ -352,12 +354,12 @@ class Player:
         )
         # What has been struck is done with, wherever the feet go from there.
         if replan:
-            m["asked"] = torch.where(m["begun"] > 0.5, self.ask(m), m["asked"])
+            for name, value in self.ask(m).items():
+                m[name] = torch.where(m["begun"] > 0.5, value, m[name])
         else:
             ids = begun.nonzero().squeeze(1)
-            m["asked"] = m["asked"].index_copy(
-                0, ids, self.ask({key: value[ids] for key, value in m.items()})
-            )
+            for name, value in self.ask({key: value[ids] for key, value in m.items()}).items():
+                m[name] = m[name].index_copy(0, ids, value)
         clip = self._clip(m, 0.0)
         m["offset"] = torch.where(begin[:, None], m["ref_pos"] - clip["joint_pos"], m["offset"])
         m["offset_vel"] = torch.where(begin[:, None], m["ref_vel"] - clip["joint_vel"], m["offset_vel"])
@@ -377,7 +379,8 @@ class Player:
         m["begun"][ids] = 1.0
         m["phase"][ids] = 0.0
         m["rate"][ids] = 1.0
-        m["asked"][ids] = self.ask({key: value[ids] for key, value in m.items()})
+        for name, value in self.ask({key: value[ids] for key, value in m.items()}).items():
+            m[name][ids] = value
         self.join(m, ids)
 
     def join(self, m: dict[str, Tensor], ids: Tensor) -> None:
@@ -461,6 +464,13 @@ class Player:
         if not self.config.prior:
             values = s.weights[0, 0, 0].expand_as(values)
         out = dict(zip(COLUMNS, values.split(list(COLUMNS.values()), dim=1), strict=True))
+        if self.config.prior:
+            # Near the strike waist and arm bend to where the racket is wanted.
+            parts = bump((frame - s.strike[stroke].float()) * self.dt)
+            share, lean, change, pace = (value[:, None] for value in parts)
+            bent, quick = m["bent"].split(ARM, dim=1)
+            out["joint_pos"] = out["joint_pos"].index_add(1, self.arm, share * bent + lean * quick)
+            out["joint_vel"] = out["joint_vel"].index_add(1, self.arm, change * bent + pace * quick)
         moving = (frame < end - 1e-2).float()[:, None] * m["rate"]
         for name in ("root_lin_vel", "heading_rate", "joint_vel"):
             out[name] = out[name] * moving
@@ -472,13 +482,16 @@ class Player:
             out = {name: value + going * step[name] for name, value in out.items()}
         return out
 
-    def ask(self, m: dict[str, Tensor]) -> Tensor:
-        """What the stroke's family is asked for so that it delivers the goal, (N, GOAL_SIZE)."""
+    def ask(self, m: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the stroke's family is \"asked\" for so that it delivers the goal, (N, GOAL_SIZE), and how waist and arm
+        are \"bent\" for the rest of it, (N, 2 ARM)."""
         stroke = m["stroke"][:, 0].round().to(torch.int64)
         goal = [self.to_stance(m, name) for name in ("pos", "vel", "normal")]
         scaled = self.strokes.scaled(stroke, *goal)
         scaled = self.strokes.within(stroke, scaled, self.planner.config.strain)
-        return self.strokes.asked(stroke, scaled, self.racket)
+        asked = self.strokes.asked(stroke, scaled, self.racket)
+        wanted = self.strokes.wanted(stroke, scaled)
+        return {"asked": asked, "bent": self.strokes.bend(stroke, asked, wanted, self.racket)}
 
     def reference(
         self, m: dict[str, Tensor], ahead: float = 0.0, clip: dict[str, Tensor] | None = None

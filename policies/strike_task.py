@@ -34,6 +34,7 @@ from sim.observation_noise import NoiseConfig, turn
 from sim.predict import predict
 from sim.return_task import ready_state, robot_terms
 from sim.stringbed import impact
+from sim.sweep import pose_at, rotation_vector
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ class StrikeTask(VecEnv):
         self.kp, self.kd, self.effort, self.lower, self.upper = (
             torch.as_tensor(table.copy(), device=device) for table in (KP, KD, EFFORT_LIMIT, LOWER, UPPER)
         )
-        self.racket_vel = zeros(n, 3)
+        self.racket_vel, self.racket_ang = zeros(n, 3), zeros(n, 3)
         self.landed = zeros(n)
         """How well feet that have just stepped stand, 0–1."""
         self._hit: tuple[Tensor, Tensor, Tensor] | None = None
@@ -210,9 +211,10 @@ class StrikeTask(VecEnv):
         else:
             engine.advance(self.substeps - 1)
         self._hit = None
-        before = engine.racket_pos.clone()
+        pos, rot = engine.racket_pos.clone(), engine.racket_rot.clone()
         engine.step()
-        self.racket_vel = ((engine.racket_pos - before) / engine.timestep).float()
+        self.racket_vel = ((engine.racket_pos - pos) / engine.timestep).float()
+        self.racket_ang = (rotation_vector(rot, engine.racket_rot) / engine.timestep).float()
         self.episode_length_buf += 1
         rewards, log = self._reward(actions)
         fallen = self._fallen()
@@ -263,6 +265,7 @@ class StrikeTask(VecEnv):
         "previous",
         "episode_length_buf",
         "racket_vel",
+        "racket_ang",
         "landed",
         "_observation",
     )
@@ -378,8 +381,6 @@ class StrikeTask(VecEnv):
         facing = torch.atan2(2 * (w_ * z_ + x_ * y_), 1 - 2 * (y_ * y_ + z_ * z_))
         turn = wrapped(facing - turning - torch.atan2(ref.root_rot[:, 1, 0], ref.root_rot[:, 0, 0]))
         pos, vel = engine.racket_pos.float(), self.racket_vel
-        stroke = m["stroke"][:, 0].long()
-        normal = player.strokes.face[stroke][:, None] * engine.racket_rot[..., 2].float()
         line = m["goal_pos"] - m["goal_vel"] * left[:, None]
         off = torch.linalg.vector_norm(pos - line, dim=1)
         torque = (self.kp * (engine.ctrl - engine.qpos[:, 7:]) - self.kd * engine.qvel[:, 6:]) / self.effort
@@ -408,15 +409,20 @@ class StrikeTask(VecEnv):
         now = begun & (left <= 0.5 * player.dt) & (left > -0.5 * player.dt)
         ids = now.nonzero().squeeze(1)
         if len(ids):
-            bonus, more = self._judge(ids, left[ids], pos[ids], vel[ids], normal[ids], m)
+            bonus, more = self._judge(ids, left[ids], pos[ids], vel[ids], m)
             reward[ids] += bonus
             log.update(more)
         return reward, log
 
-    def _judge(self, ids, left, pos, vel, normal, m) -> tuple[Tensor, dict[str, Tensor]]:
+    def _judge(self, ids, left, pos, vel, m) -> tuple[Tensor, dict[str, Tensor]]:
         """Rewards of the strike: the goal, and what becomes of the ball."""
         w, player = self.config.reward, self.player
-        at_strike = pos + vel * left[:, None]
+        # The strike falls between two control periods: until then the racket flies and turns on.
+        spin = self.racket_ang[ids]
+        motion = (pos, self.engine.racket_rot[ids].float(), vel, spin)
+        at_strike, rot = pose_at(motion, left)
+        face = player.strokes.face[m["stroke"][ids, 0].long()][:, None]
+        normal = face * rot[..., 2]
         off = torch.linalg.vector_norm(at_strike - m["goal_pos"][ids], dim=1)
         turn = torch.acos((normal * m["goal_normal"][ids]).sum(1).clamp(-1 + 1e-6, 1 - 1e-6))
         slow = torch.linalg.vector_norm(vel - m["goal_vel"][ids], dim=1)
@@ -434,15 +440,14 @@ class StrikeTask(VecEnv):
             turned(value, stance[:, 2]) for value in (goal.ball_pos, goal.ball_vel, goal.ball_spin)
         )
         ball_pos = ball_pos + at
-        rot = self.engine.racket_rot[ids].float()
         gap = ((ball_pos - at_strike) * normal).sum(1) - 0.0335
         closing = ((vel - ball_vel) * normal).sum(1).clamp(min=1.0)
         later = (gap / closing).clamp(-0.04, 0.04)
         ball_pos = ball_pos + ball_vel * later[:, None]
-        centre = at_strike + vel * later[:, None]
+        centre, rot = pose_at(motion, left + later)
+        normal = face * rot[..., 2]
         local = (rot.transpose(-1, -2) @ (ball_pos - centre).unsqueeze(-1))[..., 0]
         touch = ((local[:, 0] / 0.165) ** 2 + (local[:, 1] / 0.13) ** 2 < 1) & (gap.abs() < 0.3)
-        spin = self.engine.qvel.new_zeros(len(ids), 3).float()
         hit = impact(
             ball_vel, ball_spin, normal, ball_pos - 0.0335 * normal, centre, rot, vel, spin,
             player.planner.racket, player.planner.params,

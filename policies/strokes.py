@@ -7,8 +7,9 @@ at every moment as a polynomial of where, how fast and facing where the racket m
     part of u,
 
 so that a goal within the family's range has its own stroke, and a goal that moves bends the stroke smoothly. What is
-asked for, a, is such that the racket of the stroke passes the goal u = (g - centre) / scale but for the lead L φ(u),
-which simulated strokes have shown the robot to add.
+asked for, a, is such that the racket of the stroke passes the goal u = (g - centre) / scale but for the lead
+L φ(u) + V exp(-|u - k_j|² / 2 w²), which simulated strokes have shown the robot to add: a polynomial from strokes begun
+at rest (`policies.family`), and bells around goals of games (`policies.train_lead`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from humanoid.files import atomic_write
 from humanoid.joints import JOINT_NAMES, NUM_JOINTS
 from humanoid.model import build_model
 from humanoid.motion import MotionError
+from policies.bend import bend
 from policies.chain import Chain
 
 FAMILY_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "motions" / "stroke_family"
@@ -49,11 +51,30 @@ COLUMNS = {
 """What a family gives at each moment, with sizes: pelvis and its velocity in the stance frame, m, rad, m/s, rad/s,
 joints, rad, rad/s, N·m."""
 NUM_COLUMNS = sum(COLUMNS.values())
-TABLES = ("lead", "centre", "scale", "spread", "low", "high", "axis", "strike", "end", "face")
+KNOTS = 400
+"""Goals that carry a bell of the lead, for each family."""
+KNOT_WIDTH = 1.5
+"""Of the bells, in scaled units."""
+TABLES = (
+    "lead",
+    "knots",
+    "bells",
+    "centre",
+    "scale",
+    "spread",
+    "low",
+    "high",
+    "axis",
+    "strike",
+    "end",
+    "face",
+)
 """What a family file holds beside its weights, see `StrokeSet`."""
 
 
-FARTHEST = 4.2
+FARTHEST = 3.0
+"""Largest distance from what a family knows of what it is asked for (Mahalanobis): no stroke is trusted beyond."""
+OUTERMOST = 4.2
 """Largest distance of a position from those a family knows at which a stroke still goes there (Mahalanobis)."""
 
 
@@ -67,7 +88,8 @@ class StrokeSet:
         names: of the families.
         dt: time between frames, s.
         weights: (K, T, FEATURES, NUM_COLUMNS).
-        lead: what the robot's racket adds to the stroke's at the strike, in scaled units, (K, FEATURES, GOAL_SIZE).
+        lead: what the robot's racket adds to the stroke's at the strike, in scaled units, (K, FEATURES, GOAL_SIZE),
+            and more of it near scaled goals `knots` (K, KNOTS, GOAL_SIZE): `bells` (K, KNOTS, GOAL_SIZE).
         centre, scale: of the goals, (K, GOAL_SIZE).
         spread: inverse covariance of the scaled goals that the family was learned from, (K, GOAL_SIZE, GOAL_SIZE).
         low, high: range of their positions, (K, 3), m.
@@ -81,6 +103,8 @@ class StrokeSet:
     dt: float
     weights: Tensor
     lead: Tensor
+    knots: Tensor
+    bells: Tensor
     centre: Tensor
     scale: Tensor
     spread: Tensor
@@ -113,14 +137,21 @@ class StrokeSet:
         goal = torch.cat((pos, vel, normal[..., 1:]), dim=-1)
         return (goal - self.centre[stroke]) / self.scale[stroke]
 
-    def asked(self, stroke: Tensor, scaled: Tensor, racket: Chain, rounds: int = 9) -> Tensor:
+    def wanted(self, stroke: Tensor, scaled: Tensor) -> Tensor:
+        """What the racket of a stroke must pass so that a robot's meets scaled goals (N, GOAL_SIZE): the same shape."""
+        smooth = (features(scaled).unsqueeze(1) @ self.lead[stroke])[:, 0]
+        return (
+            scaled - smooth - (near_knots(scaled, self.knots[stroke]).unsqueeze(1) @ self.bells[stroke])[:, 0]
+        )
+
+    def asked(self, stroke: Tensor, scaled: Tensor, racket: Chain, rounds: int = 4) -> Tensor:
         """What to ask a family for so that it delivers scaled goals (N, GOAL_SIZE): the same shape.
 
         Args:
             stroke: families, (N,). scaled: goals. racket: kinematics of the racket.
             rounds: what the stroke's racket misses is asked for in addition so often.
         """
-        wanted = scaled - (features(scaled).unsqueeze(1) @ self.lead[stroke])[:, 0]
+        wanted = self.wanted(stroke, scaled)
         # Broyden's method; the best so far is kept, so that goals which no stroke of the family passes do no harm.
         asked = best = wanted
         off = self.passes(stroke, asked, racket) - wanted
@@ -150,10 +181,7 @@ class StrokeSet:
 
     def passes(self, stroke: Tensor, asked: Tensor, racket: Chain) -> Tensor:
         """What the racket of strokes that are asked for (N, GOAL_SIZE) passes at the strike, in the same units."""
-        row = torch.arange(self.num_strokes, device=asked.device)
-        weights = self.weights[row, self.strike][stroke]
-        values = (features(asked).unsqueeze(1) @ weights)[:, 0]
-        at = dict(zip(COLUMNS, values.split(list(COLUMNS.values()), dim=1), strict=True))
+        at = self.at_strike(stroke, asked)
         # Its velocity by differences over two milliseconds.
         span = 1e-3
         pose = racket.forward(
@@ -165,6 +193,34 @@ class StrokeSet:
         before, now, after = pos.unflatten(0, (3, -1)).unbind(0)
         face = turned(pose.rot[..., 2], heading).unflatten(0, (3, -1))[1]
         return self.scaled(stroke, now, (after - before) / (2 * span), self.face[stroke][:, None] * face)
+
+    def at_strike(self, stroke: Tensor, asked: Tensor) -> dict[str, Tensor]:
+        """The strokes that are asked for (N, GOAL_SIZE) at the strike, by column."""
+        row = torch.arange(self.num_strokes, device=asked.device)
+        weights = self.weights[row, self.strike][stroke]
+        values = (features(asked).unsqueeze(1) @ weights)[:, 0]
+        return dict(zip(COLUMNS, values.split(list(COLUMNS.values()), dim=1), strict=True))
+
+    def bend(self, stroke: Tensor, asked: Tensor, wanted: Tensor, racket: Chain) -> Tensor:
+        """What waist and arm do at the strike beside the strokes that are asked for, see `policies.bend`.
+
+        Args:
+            stroke: families, (N,). asked: of them, (N, GOAL_SIZE). wanted: scaled goals, (N, GOAL_SIZE).
+            racket: kinematics of the racket.
+
+        Returns:
+            Joint angles, rad, and velocities, rad/s, to be added, (N, 2 J) for the J joints of the racket's chain.
+        """
+        at = self.at_strike(stroke, asked)
+        pos, vel, face = (wanted * self.scale[stroke] + self.centre[stroke]).split((3, 3, 2), dim=1)
+        ahead = (1 - face.square().sum(1, keepdim=True)).clamp(min=0.04).sqrt()
+        face = self.face[stroke][:, None] * torch.cat((ahead, face), dim=1)
+        # As seen from the pelvis, which turns and moves as the stroke says.
+        heading = at["heading"][:, 0]
+        pos, vel, face = (turned(v, -heading) for v in (pos - at["root_pos"], vel - at["root_lin_vel"], face))
+        around = torch.stack((-pos[:, 1], pos[:, 0], torch.zeros_like(heading)), dim=1)
+        arm = [at[name][:, racket.index] for name in ("joint_pos", "joint_vel")]
+        return bend(racket, *arm, pos, vel - at["heading_rate"] * around, face)
 
     def distance(self, stroke: Tensor, scaled: Tensor) -> Tensor:
         """Mahalanobis distance of scaled goals (…, GOAL_SIZE) from those the families know, (…)."""
@@ -184,8 +240,14 @@ class StrokeSet:
         left = (limit**2 - least**2).clamp(min=0.25)
         share = (left / rest.clamp(min=1e-6)).sqrt().clamp(max=1.0)
         # No family can be trusted beyond all its positions.
-        held = (FARTHEST / least.clamp(min=1e-6)).clamp(max=1.0)[:, None]
+        held = (OUTERMOST / least.clamp(min=1e-6)).clamp(max=1.0)[:, None]
         return torch.cat((held * place, held * known + share[:, None] * off[..., 0]), dim=1)
+
+
+def near_knots(scaled: Tensor, knots: Tensor) -> Tensor:
+    """How near scaled goals (N, GOAL_SIZE) are to knots (N, M, GOAL_SIZE) or (M, GOAL_SIZE), (N, M), 0–1."""
+    off = (scaled.unsqueeze(-2) - knots).square().sum(-1)
+    return torch.exp(-off / (2 * KNOT_WIDTH**2))
 
 
 def turned(vector: Tensor, heading: Tensor) -> Tensor:

@@ -67,6 +67,16 @@ def strokes():
 
 
 @pytest.fixture(scope="session")
+def bare(strokes):
+    """The same without what games taught them."""
+    from dataclasses import replace
+
+    import torch
+
+    return replace(strokes, bells=torch.zeros_like(strokes.bells))
+
+
+@pytest.fixture(scope="session")
 def player(strokes):
     """A player of these two families, without a network."""
     from policies.player import Player

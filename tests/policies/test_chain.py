@@ -47,3 +47,22 @@ def test_the_rackets_chain_is_waist_and_right_arm():
     assert CHAINS["racket"].index.tolist() == ARM_JOINTS.tolist()
     names = [JOINT_NAMES[i] for i in ARM_JOINTS]
     assert [name.split("_")[0] for name in names] == ["waist"] * 3 + ["right"] * 7
+
+
+@pytest.mark.parametrize("frame", CHAINS)
+def test_the_jacobian_is_how_the_end_moves_and_turns(frame, angles):
+    chain = CHAINS[frame]
+    at = torch.as_tensor(angles[:, chain.index])
+    pose, move, turn = chain.jacobian(at)
+    # Rounding in parts of single precision is the end's, of double the angles'.
+    assert torch.allclose(pose.pos, chain.forward(at).pos, atol=1e-12)
+    step = 1e-6
+    for joint in range(len(chain.index)):
+        more, less = (
+            chain.forward(at.index_add(1, torch.tensor([joint]), torch.full((20, 1), d, dtype=at.dtype)))
+            for d in (step, -step)
+        )
+        assert torch.allclose(move[:, :, joint], (more.pos - less.pos) / (2 * step), atol=1e-6)
+        axis = turn[:, :, joint, None].transpose(1, 2).expand(-1, 3, -1)
+        change = torch.linalg.cross(axis, pose.rot.transpose(1, 2)).transpose(1, 2)
+        assert torch.allclose(change, (more.rot - less.rot) / (2 * step), atol=1e-6)

@@ -8,7 +8,7 @@ import torch
 
 from humanoid.joints import NUM_JOINTS, READY_JOINT_POS, VELOCITY_LIMIT
 from policies.player import MEMORY, MEMORY_SIZE, Player, PlayerConfig, split_terms
-from policies.strokes import FARTHEST
+from policies.strokes import OUTERMOST
 from sim.ball import BallState
 from sim.engine import CpuEngine
 from sim.predict import predict
@@ -78,7 +78,7 @@ def swinging(player: Player, goals, phase: float | torch.Tensor = 0.0, late: flo
         phase=torch.zeros(n, 1) + phase, time=strike_s - phase - late, since=torch.full((n, 1), 9.0),
         goal_pos=pos.clone(), goal_vel=vel.clone(), goal_normal=normal.clone(),
     )  # fmt: skip
-    m["asked"] = player.ask(m)
+    m.update(player.ask(m))
     ref = player.reference(m)
     m["ref_pos"], m["ref_vel"] = ref.joint_pos, ref.joint_vel
     return m
@@ -359,7 +359,7 @@ def test_another_goal_moves_the_racket_with_it(player, goals_of):
         assert (other - here - step).norm(dim=1).max() < 0.03
 
 
-@pytest.mark.parametrize("distance", [1.0, 2.5, FARTHEST - 1e-4, FARTHEST, 9.0])
+@pytest.mark.parametrize("distance", [1.0, 2.5, 3.0, OUTERMOST - 1e-4, OUTERMOST, 9.0])
 def test_the_reference_bends_smoothly_with_the_goal(player, goals_of, distance):
     """Also where a goal beyond what the family knows is drawn in."""
     stroke, *goal = goals_of(distance, 10)
@@ -372,7 +372,7 @@ def test_the_reference_bends_smoothly_with_the_goal(player, goals_of, distance):
                 there = player.reference(swinging(player, (stroke, *moved), float(phase)))
                 # 1/1000 of what counts as one unit of a goal.
                 # Far out the best of several rounds may be another one.
-                most = 3e-3 if distance < 3.0 else 1e-2
+                most = 3e-3 if distance < 3.5 else 1e-2
                 assert (there.joint_pos - here.joint_pos).abs().max() < most
                 assert (there.joint_vel - here.joint_vel).abs().max() < 17 * most
 

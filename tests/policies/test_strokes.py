@@ -11,11 +11,12 @@ from humanoid.motion import MotionError
 from policies.chain import foot_chain, racket_chain
 from policies.strokes import (
     COLUMNS,
-    FARTHEST,
     FEATURES,
     GOAL_SIZE,
     KINDS,
+    KNOTS,
     NUM_COLUMNS,
+    OUTERMOST,
     features,
     load_strokes,
     provenance,
@@ -33,6 +34,8 @@ def family(frames: int = 6, seed: int = 0) -> dict[str, np.ndarray]:
     return {
         "weights": rng.standard_normal((frames, FEATURES, NUM_COLUMNS)).astype(np.float32),
         "lead": np.zeros((FEATURES, GOAL_SIZE), dtype=np.float32),
+        "knots": np.zeros((KNOTS, GOAL_SIZE), dtype=np.float32),
+        "bells": np.zeros((KNOTS, GOAL_SIZE), dtype=np.float32),
         "centre": rng.standard_normal(GOAL_SIZE),
         "scale": rng.uniform(0.1, 2.0, GOAL_SIZE),
         "spread": root @ root.T + np.eye(GOAL_SIZE),
@@ -309,4 +312,4 @@ def test_the_place_decides_what_velocity_and_face_are_drawn_to(shipped):
 
 def test_no_goal_is_followed_beyond_all_places(shipped):
     stroke, goals = scattered(shipped, 30.0)
-    assert shipped.distance(stroke, shipped.within(stroke, goals, 2.5)).max() < FARTHEST + 0.2
+    assert shipped.distance(stroke, shipped.within(stroke, goals, 2.5)).max() < OUTERMOST + 0.2
