@@ -23,7 +23,7 @@ EASE = (0.03, 0.03, 0.03) + 7 * (0.1,)
 """How far a joint of the chain, waist first, bends as lightly as that, rad; its speed likewise, a tenth of a second."""
 FARTHEST_M, FARTHEST_RAD = 0.15, 0.4
 """No more of what a stroke misses is made up for."""
-MOST_RAD, MOST_SPEED = 0.35, 4.0
+MOST_RAD, MOST_SPEED = 0.3, 4.0
 """No joint bends farther or faster, rad, rad/s."""
 SPAN_S = 0.3
 """What is added comes and goes within so long of the strike."""

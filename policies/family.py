@@ -25,7 +25,7 @@ from policies.player import MEMORY_SIZE, Player, PlayerConfig
 from policies.strokes import COLUMNS, FEATURES, GOAL_SIZE, NUM_COLUMNS, StrokeSet, features
 from sim.engine import CpuEngine
 from sim.return_task import ready_state, robot_terms
-from sim.sweep import pose_at, rotation_vector
+from sim.sweep import turned
 
 TORQUE = slice(NUM_COLUMNS - COLUMNS["torque"], NUM_COLUMNS)
 """Where in a family's columns the torques are."""
@@ -85,6 +85,43 @@ def _torques(weights: np.ndarray, known: np.ndarray, fps: float) -> np.ndarray:
     return np.stack(out)
 
 
+def strike(player: Player, terms: dict[str, Tensor], memory: Tensor) -> Tensor:
+    """Scaled goals (N, GOAL_SIZE) that rackets meet at their strikes, less than a control period ahead: where the
+    stroke leads, and as far off it as they are now.
+
+    Args:
+        terms: raw observation terms. memory: as `Player.advance` leaves it, of robots about to strike.
+    """
+    m = player.unpack(memory)
+    left = m["time"]
+    now = player.reference(m)
+    later = {
+        **m,
+        "phase": m["phase"] + left * m["rate"],
+        "since": m["since"] + left,
+        "walked": m["walked"] + left,
+    }
+    then = player.reference(later)
+    off, pace = player.deviation(player.state(terms, m), now)
+    off = off + left * pace
+    arm = player.arm
+    end, move, _turn = player.racket.jacobian((then.joint_pos + off[:, 6:])[:, arm])
+    speed = (then.joint_vel + pace[:, 6:])[:, arm].unsqueeze(-1)
+    spin = then.root_ang_vel + pace[:, 3:6]
+    # The pelvis: its axes in the stance frame.
+    rot = then.root_rot @ turned(torch.eye(3).expand(len(off), 3, 3), off[:, None, 3:6]).transpose(1, 2)
+
+    def seen(vector: Tensor) -> Tensor:
+        return (rot @ vector.unsqueeze(-1))[..., 0]
+
+    pos = then.root_pos + off[:, :3] + seen(end.pos)
+    vel = then.root_lin_vel + pace[:, :3]
+    vel = vel + seen(torch.linalg.cross(spin, end.pos, dim=1) + (move @ speed)[..., 0])
+    stroke = m["stroke"][:, 0].round().to(torch.int64)
+    normal = player.strokes.face[stroke][:, None] * seen(end.rot[..., 2])
+    return player.strokes.scaled(stroke, pos, vel, normal)
+
+
 @torch.no_grad()
 def delivered(player: Player, pool: GoalPool, threads: int = 0) -> tuple[Tensor, Tensor]:
     """Strokes from the ready pose of a robot with a solid body, simulated as a player without network plays them.
@@ -95,7 +132,7 @@ def delivered(player: Player, pool: GoalPool, threads: int = 0) -> tuple[Tensor,
     Returns:
         Scaled goals that the racket met at the strike, (G, GOAL_SIZE), and who fell within 0.6 s, (G,) bool.
     """
-    n, dt, strokes = len(pool), player.dt, player.strokes
+    n, dt = len(pool), player.dt
     engine = CpuEngine(n, build_model(self_collision=True), threads)
     substeps = round(dt / engine.timestep)
     everyone = torch.arange(n)
@@ -107,7 +144,6 @@ def delivered(player: Player, pool: GoalPool, threads: int = 0) -> tuple[Tensor,
     }  # fmt: skip
     settle = round(SETTLE_S / dt)
     met = torch.full((n, GOAL_SIZE), math.nan)
-    racket_vel, racket_ang = torch.zeros(n, 3), torch.zeros(n, 3)
     for step in range(settle + math.ceil(float(pool.time.max()) / dt) + settle):
         terms = {**robot_terms(engine), **nothing}
         memory = player.plan(terms, memory, replan=False)
@@ -117,21 +153,12 @@ def delivered(player: Player, pool: GoalPool, threads: int = 0) -> tuple[Tensor,
             memory = player.pack(m)
         m = player.unpack(memory)
         left = m["time"][:, 0]
-        now = (m["begun"][:, 0] > 0.5) & (left.abs() <= 0.5 * dt + 1e-6) & met.isnan().any(dim=1)
+        now = (m["begun"][:, 0] > 0.5) & (left > 0) & (left <= dt) & met.isnan().any(dim=1)
         if step >= settle and bool(now.any()):
-            racket = (engine.racket_pos.float(), engine.racket_rot.float(), racket_vel, racket_ang)
-            pos, rot = pose_at(racket, left)
-            normal = strokes.face[pool.stroke][:, None] * rot[..., 2]
-            place = {**m, "goal_pos": pos, "goal_vel": racket_vel, "goal_normal": normal}
-            local = [player.to_stance(place, name) for name in ("pos", "vel", "normal")]
-            met = torch.where(now[:, None], strokes.scaled(pool.stroke, *local), met)
+            met = torch.where(now[:, None], strike(player, terms, memory), met)
         targets, memory = player.act(terms, memory, torch.zeros(n, NUM_JOINTS))
         engine.ctrl.copy_(targets)
-        engine.advance(substeps - 1)
-        before, rot = engine.racket_pos.clone(), engine.racket_rot.clone()
-        engine.step()
-        racket_vel = ((engine.racket_pos - before) / engine.timestep).float()
-        racket_ang = (rotation_vector(rot, engine.racket_rot) / engine.timestep).float()
+        engine.advance(substeps)
     return met, engine.qpos[:, 2] < 0.6
 
 

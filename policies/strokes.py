@@ -72,7 +72,7 @@ TABLES = (
 """What a family file holds beside its weights, see `StrokeSet`."""
 
 
-FARTHEST = 3.0
+FARTHEST = 2.8
 """Largest distance from what a family knows of what it is asked for (Mahalanobis): no stroke is trusted beyond."""
 OUTERMOST = 4.2
 """Largest distance of a position from those a family knows at which a stroke still goes there (Mahalanobis)."""
@@ -219,8 +219,8 @@ class StrokeSet:
         heading = at["heading"][:, 0]
         pos, vel, face = (turned(v, -heading) for v in (pos - at["root_pos"], vel - at["root_lin_vel"], face))
         around = torch.stack((-pos[:, 1], pos[:, 0], torch.zeros_like(heading)), dim=1)
-        arm = [at[name][:, racket.index] for name in ("joint_pos", "joint_vel")]
-        return bend(racket, *arm, pos, vel - at["heading_rate"] * around, face)
+        angle, speed = at["joint_pos"][:, racket.index], at["joint_vel"][:, racket.index]
+        return bend(racket, angle, speed, pos, vel - at["heading_rate"] * around, face)
 
     def distance(self, stroke: Tensor, scaled: Tensor) -> Tensor:
         """Mahalanobis distance of scaled goals (…, GOAL_SIZE) from those the families know, (…)."""

@@ -22,6 +22,7 @@ from humanoid.model import build_model
 from policies.checkpoint import load_checkpoint
 from policies.config import TrainConfig, typed
 from policies.export import build_network
+from policies.family import strike
 from policies.player import MEMORY_SIZE, Player, PlayerConfig
 from policies.strokes import (
     FAMILY_FOLDER,
@@ -36,7 +37,6 @@ from policies.strokes import (
 from sim.engine import CpuEngine
 from sim.return_protocol import ReturnConfig
 from sim.return_task import ReturnTask
-from sim.sweep import turned
 
 STRENGTH = 0.5
 """Of the ridge regression, beside the noise of a strike."""
@@ -53,45 +53,6 @@ class Strikes:
     stroke: Tensor
     goal: Tensor
     met: Tensor
-
-
-def strike(player: Player, terms: dict[str, Tensor], memory: Tensor) -> Tensor:
-    """Scaled goals (N, GOAL_SIZE) that rackets meet at their strikes, less than a control period ahead: where the
-    stroke leads, and as far off it as they are now.
-
-    Args:
-        terms: raw observation terms. memory: as `Player.advance` leaves it, of robots about to strike.
-    """
-    m = player.unpack(memory)
-    left = m["time"]
-    now = player.reference(m)
-    later = {
-        **m,
-        "phase": m["phase"] + left * m["rate"],
-        "since": m["since"] + left,
-        "walked": m["walked"] + left,
-    }
-    then = player.reference(later)
-    off, pace = player.deviation(player.state(terms, m), now)
-    off = off + left * pace
-    arm = player.arm
-    end, move, _turn = player.racket.jacobian((then.joint_pos + off[:, 6:])[:, arm])
-    speed = (then.joint_vel + pace[:, 6:])[:, arm].unsqueeze(-1)
-    spin = then.root_ang_vel + pace[:, 3:6]
-    # The pelvis: its axes in the stance frame.
-    rot = then.root_rot @ turned(
-        torch.eye(3).expand(len(off), 3, 3), off[:, 3:6, None].transpose(1, 2)
-    ).transpose(1, 2)
-
-    def seen(vector: Tensor) -> Tensor:
-        return (rot @ vector.unsqueeze(-1))[..., 0]
-
-    pos = then.root_pos + off[:, :3] + seen(end.pos)
-    vel = then.root_lin_vel + pace[:, :3]
-    vel = vel + seen(torch.linalg.cross(spin, end.pos, dim=1) + (move @ speed)[..., 0])
-    stroke = m["stroke"][:, 0].round().to(torch.int64)
-    normal = player.strokes.face[stroke][:, None] * seen(end.rot[..., 2])
-    return player.strokes.scaled(stroke, pos, vel, normal)
 
 
 @torch.no_grad()

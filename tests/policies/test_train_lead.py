@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from humanoid.joints import NUM_JOINTS
+from policies.family import strike
 from policies.player import Player, PlayerConfig
 from policies.strokes import GOAL_SIZE, near_knots, provenance
-from policies.train_lead import Strikes, misses, strike, teach, watch, write
+from policies.train_lead import Strikes, misses, teach, watch, write
 
 
 class Still(nn.Module):

