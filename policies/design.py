@@ -55,6 +55,7 @@ from policies.strokes import (
     KNOTS,
     QUADRATIC,
     StrokeSet,
+    change_family,
     load_strokes,
     save_family,
 )
@@ -477,12 +478,11 @@ def finish_families(
     folder: Path = FAMILY_FOLDER, count: int = 1500, rounds: int = 2, threads: int = 0
 ) -> list[dict[str, float]]:
     """Give the families of a folder the torques that belong to them and their lead; what the rounds missed."""
-    from policies.strokes import provenance
-
     generator = torch.Generator().manual_seed(1)
     train_worth.neutral()
     strokes = load_strokes(folder=folder)
-    strokes = replace(strokes, lead=torch.zeros_like(strokes.lead))
+    # What games taught belongs to other strokes.
+    strokes = replace(strokes, lead=torch.zeros_like(strokes.lead), bells=torch.zeros_like(strokes.bells))
     weights = []
     for kind in range(strokes.num_strokes):
         asked = _asked(strokes, kind, count, generator)
@@ -501,15 +501,12 @@ def finish_families(
     strokes, figures = teach_lead(strokes, pools[:-1], threads)
     figures += teach_lead(strokes, pools[-1:], threads)[1]
     for number, kind in enumerate(strokes.names):
-        with np.load(folder / f"{kind}.npz") as data:
-            arrays = {key: data[key] for key in data.files}
-        source = provenance(kind, folder)
-        source["design"].update(figures[-1])
-        arrays["weights"][:, :, -29:] = strokes.weights[number][:, :, -29:].numpy()
-        arrays["lead"] = strokes.lead[number].numpy()
-        for key in ("joint_names", "columns", "provenance"):
-            arrays.pop(key)
-        save_family(folder / f"{kind}.npz", arrays, source)
+        arrays = {
+            "weights": strokes.weights[number].numpy(),
+            "lead": strokes.lead[number].numpy(),
+            "bells": strokes.bells[number].numpy(),
+        }
+        change_family(kind, folder, arrays, figures[-1])
     return figures
 
 
@@ -524,7 +521,7 @@ def _asked(strokes: StrokeSet, kind: int, count: int, generator: torch.Generator
         scaled = strokes.scaled(pool.stroke, pool.pos, pool.vel, pool.normal)
         near = strokes.distance(pool.stroke, scaled) < 3.5
         own, scaled = pool.stroke[near], scaled[near]
-        asked = strokes.asked(own, scaled, player.racket)
+        asked = strokes.asked(own, strokes.wanted(own, scaled), player.racket)
         met = (strokes.passes(own, asked, player.racket) - scaled).norm(dim=1) < 0.6
         found.append(asked[met])
     return torch.cat(found)[:count].double().numpy()
@@ -643,8 +640,9 @@ def misses(strokes: StrokeSet, kind: int, goals: np.ndarray) -> np.ndarray:
     scaled = strokes.scaled(own, wanted[:, :3], wanted[:, 3:6], wanted[:, 6:])
     within = strokes.within(own, scaled, PlannerConfig.strain)
     chain = racket_chain()
-    lead = within - strokes.wanted(own, within)
-    passed = strokes.passes(own, strokes.asked(own, within, chain), chain) + lead
+    aim = strokes.wanted(own, within)
+    lead = within - aim
+    passed = strokes.passes(own, strokes.asked(own, aim, chain), chain) + lead
     off = (passed - scaled) * strokes.scale[own]
     return (off[:, :3].norm(dim=1) + 0.3 * off[:, 6:].norm(dim=1)).numpy()
 

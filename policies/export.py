@@ -42,6 +42,12 @@ class PlayerModule(nn.Module):
         return self.player.act(terms, memory, action, ref)
 
 
+def trained_network(state: dict, player: Player) -> nn.Module:
+    """The network of a training run's checkpoint."""
+    weights = state["learner"]["actor_state_dict"]
+    return build_network(typed(TrainConfig, state["config"]), weights, player.observation_size)
+
+
 def build_network(config: TrainConfig, weights: dict[str, Tensor] | None, size: int) -> nn.Module:
     """The actor's mean as a plain network.
 

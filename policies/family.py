@@ -162,6 +162,13 @@ def delivered(player: Player, pool: GoalPool, threads: int = 0) -> tuple[Tensor,
     return met, engine.qpos[:, 2] < 0.6
 
 
+def medians(off: Tensor) -> dict[str, float]:
+    """Medians of what strikes are off, (M, GOAL_SIZE) in m, m/s and rad: of place, velocity and face."""
+    parts = {"miss_m": off[:, :3], "speed_error_m_s": off[:, 3:6], "face_error_rad": off[:, 6:]}
+    sizes = {name: torch.linalg.vector_norm(part, dim=1) for name, part in parts.items()}
+    return {name: round(float(size.median()), 4) for name, size in sizes.items()}
+
+
 def teach_lead(
     strokes: StrokeSet, pools: list[GoalPool], threads: int = 0, share: float = 0.9
 ) -> tuple[StrokeSet, list[dict[str, float]]]:
@@ -178,14 +185,7 @@ def teach_lead(
         off = met - scaled
         sound = ~fallen & torch.isfinite(off).all(dim=1)
         size = (off * strokes.scale[pool.stroke])[sound]
-        figures.append(
-            {
-                "miss_m": round(float(size[:, :3].norm(dim=1).median()), 4),
-                "speed_error_m_s": round(float(size[:, 3:6].norm(dim=1).median()), 3),
-                "face_error_rad": round(float(size[:, 6:].norm(dim=1).median()), 4),
-                "falls": round(float(fallen.float().mean()), 4),
-            }
-        )
+        figures.append({**medians(size), "falls": round(float(fallen.float().mean()), 4)})
         lead = strokes.lead.clone()
         for kind in range(strokes.num_strokes):
             own = sound & (pool.stroke == kind)

@@ -489,8 +489,8 @@ class Player:
         goal = [self.to_stance(m, name) for name in ("pos", "vel", "normal")]
         scaled = self.strokes.scaled(stroke, *goal)
         scaled = self.strokes.within(stroke, scaled, self.planner.config.strain)
-        asked = self.strokes.asked(stroke, scaled, self.racket)
         wanted = self.strokes.wanted(stroke, scaled)
+        asked = self.strokes.asked(stroke, wanted, self.racket)
         return {"asked": asked, "bent": self.strokes.bend(stroke, asked, wanted, self.racket)}
 
     def reference(

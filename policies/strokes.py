@@ -144,19 +144,18 @@ class StrokeSet:
             scaled - smooth - (near_knots(scaled, self.knots[stroke]).unsqueeze(1) @ self.bells[stroke])[:, 0]
         )
 
-    def asked(self, stroke: Tensor, scaled: Tensor, racket: Chain, rounds: int = 4) -> Tensor:
-        """What to ask a family for so that it delivers scaled goals (N, GOAL_SIZE): the same shape.
+    def asked(self, stroke: Tensor, wanted: Tensor, racket: Chain, rounds: int = 4) -> Tensor:
+        """What to ask a family for so that its racket passes what is `wanted` (N, GOAL_SIZE): the same shape.
 
         Args:
-            stroke: families, (N,). scaled: goals. racket: kinematics of the racket.
+            stroke: families, (N,). wanted: scaled goals. racket: kinematics of the racket.
             rounds: what the stroke's racket misses is asked for in addition so often.
         """
-        wanted = self.wanted(stroke, scaled)
         # Broyden's method; the best so far is kept, so that goals which no stroke of the family passes do no harm.
         asked = best = wanted
         off = self.passes(stroke, asked, racket) - wanted
         least = torch.linalg.vector_norm(off, dim=1, keepdim=True)
-        inverse = torch.eye(GOAL_SIZE, device=scaled.device).expand(scaled.shape[0], -1, -1)
+        inverse = torch.eye(GOAL_SIZE, device=wanted.device).expand(wanted.shape[0], -1, -1)
         for _ in range(rounds):
             step = -(inverse @ off.unsqueeze(-1))[..., 0]
             step = step * (1.5 / torch.linalg.vector_norm(step, dim=1, keepdim=True).clamp(min=1e-6)).clamp(
@@ -330,6 +329,15 @@ def save_family(file: Path, arrays: dict[str, np.ndarray], provenance: dict) -> 
             columns=np.array(list(COLUMNS)),
             provenance=np.array(json.dumps(provenance)),
         )
+
+
+def change_family(name: str, folder: Path, arrays: dict[str, np.ndarray], design: dict) -> None:
+    """Replace some arrays of a family's file, and add to what is known of its design."""
+    file = folder / f"{name}.npz"
+    family = {key: value for key, value in _read(file).items() if key not in ("joint_names", "columns")}
+    source = json.loads(str(family.pop("provenance")))
+    source["design"] = {**source.get("design", {}), **design}
+    save_family(file, {**family, **arrays}, source)
 
 
 def provenance(name: str, folder: Path = FAMILY_FOLDER) -> dict:

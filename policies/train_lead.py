@@ -4,7 +4,7 @@ A stroke in a game begins where the last one or a step has left the robot, with 
 racket then misses of its goal is mostly a matter of the goal, but no polynomial of it. So games are played, every
 strike's miss is noted, and a ridge regression on bells around some of the goals (`policies.strokes`) joins the lead.
 
-    python -m policies.train_lead --checkpoint FILE        teaches assets/motions/stroke_family (ten minutes, two cores)
+    python -m policies.train_lead --checkpoint FILE        teaches assets/motions/stroke_family (half an hour, one core)
 """
 
 from __future__ import annotations
@@ -20,19 +20,17 @@ from tqdm import tqdm
 
 from humanoid.model import build_model
 from policies.checkpoint import load_checkpoint
-from policies.config import TrainConfig, typed
-from policies.export import build_network
-from policies.family import strike
+from policies.export import trained_network
+from policies.family import medians, strike
 from policies.player import MEMORY_SIZE, Player, PlayerConfig
 from policies.strokes import (
     FAMILY_FOLDER,
     GOAL_SIZE,
     KNOTS,
     StrokeSet,
+    change_family,
     load_strokes,
     near_knots,
-    provenance,
-    save_family,
 )
 from sim.engine import CpuEngine
 from sim.return_protocol import ReturnConfig
@@ -119,25 +117,15 @@ def misses(strokes: StrokeSet, found: Strikes) -> dict[str, dict[str, float]]:
     for kind, name in enumerate(strokes.names):
         own = found.stroke == kind
         off = (found.met - found.goal)[own] * strokes.scale[kind]
-        parts = {"miss_m": off[:, :3], "speed_error_m_s": off[:, 3:6], "face_error_rad": off[:, 6:]}
-        out[name] = {"strikes": int(own.sum())} | {
-            key: round(float(torch.linalg.vector_norm(value, dim=1).median()), 4)
-            for key, value in parts.items()
-        }
+        out[name] = {"strikes": int(own.sum()), **medians(off)}
     return out
 
 
 def write(strokes: StrokeSet, figures: dict, folder: Path = FAMILY_FOLDER) -> None:
     """Write the bells into the families of a folder, with what the games showed."""
     for kind, name in enumerate(strokes.names):
-        with np.load(folder / f"{name}.npz") as data:
-            arrays = {
-                key: data[key] for key in data.files if key not in ("joint_names", "columns", "provenance")
-            }
-        arrays.update(knots=strokes.knots[kind].numpy(), bells=strokes.bells[kind].numpy())
-        source = provenance(name, folder)
-        source["design"]["in_play"] = figures[name]
-        save_family(folder / f"{name}.npz", arrays, source)
+        arrays = {"knots": strokes.knots[kind].numpy(), "bells": strokes.bells[kind].numpy()}
+        change_family(name, folder, arrays, {"in_play": figures[name]})
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -159,8 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     strokes = replace(strokes, bells=torch.zeros_like(strokes.bells))
     for turn in range(args.rounds + 1):
         player = Player(strokes, PlayerConfig())
-        config = typed(TrainConfig, state["config"])
-        network = build_network(config, state["learner"]["actor_state_dict"], player.observation_size)
+        network = trained_network(state, player)
         found = [
             watch(player, network, level, envs, args.seed + 2 * turn + more, args.threads)
             for more, (level, envs) in enumerate((("feed", args.envs), ("rally", args.envs // 2)))

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from policies.checkpoint import load_checkpoint
-from policies.config import TrainConfig, typed
-from policies.export import build_network
+from policies.export import trained_network
 from policies.goal_pool import GoalPool
 from policies.perceptron import PLANNER_FOLDER, fit, save
 from policies.planner import WORTH_INPUTS, WORTH_OUTPUTS, Planner
@@ -186,8 +185,7 @@ def main(arguments: list[str] | None = None) -> None:
     player, network = Player(load_strokes(), PlayerConfig()), None
     if args.checkpoint is not None:
         state = load_checkpoint(args.checkpoint)
-        config = typed(TrainConfig, state["config"])
-        network = build_network(config, state["learner"]["actor_state_dict"], player.observation_size)
+        network = trained_network(state, player)
     pool = candidates(player.planner, args.strokes, generator)
     task = StrikeTask(player, pool, StrikeTaskConfig(num_envs=256, push=PUSH), args.seed, args.threads)
     rows, results = play(task, network, args.strokes)

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from humanoid.dynamics import feedforward_torque
-from policies.family import JOINT_POS, TORQUE, delivered, polynomial, teach_lead, with_torque
-from policies.player import Player, PlayerConfig
+from policies.family import JOINT_POS, TORQUE, delivered, polynomial, strike, teach_lead, with_torque
+from policies.player import MEMORY, Player, PlayerConfig
 
 
 def test_goals_near_the_centres_are_delivered(bare, pool):
@@ -25,10 +25,36 @@ def test_the_reference_passes_its_goal_exactly_but_for_the_lead(bare, goals_of, 
     stroke, *goal = goals_of(1.5, 10)
     bare = replace(bare, lead=torch.zeros_like(bare.lead))
     scaled = bare.scaled(stroke, *goal)
-    off = bare.passes(stroke, bare.asked(stroke, scaled, player.racket), player.racket) - scaled
+    off = (
+        bare.passes(stroke, bare.asked(stroke, bare.wanted(stroke, scaled), player.racket), player.racket)
+        - scaled
+    )
     naive = bare.passes(stroke, scaled, player.racket) - scaled
     assert off.norm(dim=1).median() < 0.1
     assert off.norm(dim=1).median() < 0.3 * naive.norm(dim=1).median()
+
+
+def test_a_robot_on_its_reference_meets_what_the_stroke_passes(player, pool):
+    strokes, n = player.strokes, len(pool)
+    m = {name: torch.zeros(n, size) for name, size in MEMORY.items()}
+    player.begin(m, torch.arange(n), pool)
+    late = 0.01
+    m.update(
+        phase=strokes.strike[pool.stroke].float()[:, None] * player.dt - late,
+        time=torch.full((n, 1), late), since=torch.full((n, 1), 9.0),
+    )  # fmt: skip
+    ref = player.reference(m)
+    half = 0.5 * torch.atan2(ref.root_rot[:, 1, 0], ref.root_rot[:, 0, 0])
+    zero = torch.zeros_like(half)
+    terms = {
+        "joint_pos": ref.joint_pos, "joint_vel": ref.joint_vel,
+        "root_pos": ref.root_pos, "root_lin_vel": ref.root_lin_vel,
+        "root_quat": torch.stack((half.cos(), zero, zero, half.sin()), dim=1), "base_ang_vel": ref.root_ang_vel,
+    }  # fmt: skip
+    wanted = strokes.wanted(pool.stroke, strokes.scaled(pool.stroke, pool.pos, pool.vel, pool.normal))
+    off = (strike(player, terms, player.pack(m)) - wanted) * strokes.scale[pool.stroke]
+    assert off[:, :3].norm(dim=1).max() < 0.01
+    assert off[:, 6:].norm(dim=1).max() < 0.03
 
 
 def test_torques_are_those_of_the_polynomials_own_motion(strokes):

@@ -17,6 +17,7 @@ from policies.strokes import (
     KNOTS,
     NUM_COLUMNS,
     OUTERMOST,
+    change_family,
     features,
     load_strokes,
     provenance,
@@ -55,6 +56,18 @@ def folder(tmp_path):
     for seed, kind in enumerate(KINDS):
         save_family(tmp_path / f"{kind}.npz", family(seed=seed), SOURCE)
     return tmp_path
+
+
+def test_a_change_leaves_the_rest_of_a_family_as_it_was(folder):
+    before = dict(np.load(folder / "forehand.npz"))
+    change_family(
+        "forehand", folder, {"bells": np.ones((KNOTS, GOAL_SIZE), dtype=np.float32)}, {"strikes": 3}
+    )
+    after = dict(np.load(folder / "forehand.npz"))
+    assert set(after) == set(before)
+    changed = {key for key in before if not np.array_equal(before[key], after[key])}
+    assert changed == {"bells", "provenance"}
+    assert provenance("forehand", folder) == {**SOURCE, "design": {"strikes": 3}}
 
 
 def columns(strokes, kind: int, scaled: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from humanoid.joints import NUM_JOINTS
-from policies.family import strike
 from policies.player import Player, PlayerConfig
 from policies.strokes import GOAL_SIZE, near_knots, provenance
 from policies.train_lead import Strikes, misses, teach, watch, write
@@ -71,27 +70,6 @@ def test_games_are_watched_strike_by_strike(bare):
     assert set(figures) == set(bare.names)
     # Strokes that play in a game are not far from their goals.
     assert all(side["miss_m"] < 0.12 and side["face_error_rad"] < 0.2 for side in figures.values())
-
-
-def test_a_robot_on_its_reference_meets_what_the_stroke_passes(player, goals_of):
-    from tests.policies.test_player import standing, swinging
-
-    stroke, *goal = goals_of(1.0, 4)
-    m = swinging(player, (stroke, *goal), 0.69)
-    ref = player.reference(m)
-    terms = standing(len(stroke), 0.0, x=0.0, y=0.0)
-    half = 0.5 * torch.atan2(ref.root_rot[:, 1, 0], ref.root_rot[:, 0, 0])
-    zero = torch.zeros_like(half)
-    terms.update(
-        joint_pos=ref.joint_pos, joint_vel=ref.joint_vel, root_pos=ref.root_pos, root_lin_vel=ref.root_lin_vel,
-        root_quat=torch.stack((half.cos(), zero, zero, half.sin()), dim=1), base_ang_vel=ref.root_ang_vel,
-    )  # fmt: skip
-    met = strike(player, terms, player.pack(m))
-    strokes = player.strokes
-    wanted = strokes.wanted(stroke, strokes.scaled(stroke, *goal))
-    off = (met - wanted) * strokes.scale[stroke]
-    assert off[:, :3].norm(dim=1).max() < 0.01
-    assert off[:, 6:].norm(dim=1).max() < 0.03
 
 
 def test_bells_are_written_beside_what_was_there(bare, bent, tmp_path):
