@@ -506,7 +506,7 @@ def finish_families(
             "lead": strokes.lead[number].numpy(),
             "bells": strokes.bells[number].numpy(),
         }
-        change_family(kind, folder, arrays, figures[-1])
+        change_family(kind, folder, arrays, {**figures[-1], "in_play": {}})
     return figures
 
 
