@@ -15,15 +15,3 @@ def quat_matrix(quat) -> np.ndarray:
             [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
         ]
     )
-
-
-def axis_turn(axis: str, angle: np.ndarray) -> np.ndarray:
-    """Rotation matrices (K, 3, 3) about "x", "y" or "z" by angles (K,)."""
-    index = "xyz".index(axis)
-    j, k = (index + 1) % 3, (index + 2) % 3
-    out = np.zeros((len(angle), 3, 3))
-    out[:, index, index] = 1.0
-    out[:, j, j] = out[:, k, k] = np.cos(angle)
-    out[:, k, j] = np.sin(angle)
-    out[:, j, k] = -np.sin(angle)
-    return out

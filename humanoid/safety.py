@@ -1,6 +1,6 @@
 """Safety: how close a policy comes to the robot's limits, and what stands between it and the motors.
 
-Four parts, all plain numpy:
+Four parts, which need numpy and numba:
 
 - :class:`SafetyMonitor` watches N robots and keeps, per joint, the closest approach to every limit.
 - :class:`SelfCollisionMonitor` does so for the distances between the robot's parts and its racket.
@@ -18,14 +18,15 @@ stretched out triple what the waist has to stop: taken for granted, that alone c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from math import cos, isfinite, radians, sqrt
 from typing import Any
 
 import numpy as np
 
-from humanoid.bodies import Bodies, placements
+from humanoid.bodies import Bodies
+from humanoid.compiled import compiled, record, rows
 from humanoid.joints import (
     ARMATURE,
     EFFORT_LIMIT,
@@ -39,7 +40,7 @@ from humanoid.joints import (
     VELOCITY_LIMIT,
 )
 from humanoid.racket import LINK, QUAT, RACKET
-from humanoid.rotations import axis_turn, quat_matrix
+from humanoid.rotations import quat_matrix
 
 BRAKE_SHARE = 0.7
 """Share of a motor's effort that is counted on for braking; the rest is left for gravity and for the
@@ -65,40 +66,39 @@ def pd_torque(
     return kp * (target - joint_pos) - kd * joint_vel
 
 
-@dataclass(frozen=True)
-class _Link:
-    """A joint's link: its parent's number or None, the joint's place in the parent, and the link's mass, first moment
-    and inertia about the joint, what it holds included."""
-
-    parent: int | None
-    turn: np.ndarray
-    place: np.ndarray
-    mass: float
-    moment: np.ndarray
-    inertia: np.ndarray
+_LINK = record(
+    [
+        ("parent", "i8"), ("axis", "i8"), ("turn", "f8", (3, 3)), ("place", "f8", (3,)), ("mass", "f8"),
+        ("moment", "f8", (3,)), ("inertia", "f8", (3, 3)), ("armature", "f8"), ("lower", "f8"), ("upper", "f8"),
+        ("velocity", "f8"), ("effort", "f8"),
+    ]
+)  # fmt: skip
+"""A joint and its link: its parent's number or -1, the joint's axis and place in the parent, the link's mass, first
+moment and inertia about the joint, what it holds included, and the motor's armature and limits."""
 
 
 @cache
-def _links() -> tuple[_Link, ...]:
+def _links() -> np.ndarray:
     index = {joint.link: number for number, joint in enumerate(JOINTS)}
-    links = []
-    for joint in JOINTS:
+    links = np.zeros(NUM_JOINTS, dtype=_LINK)
+    for link, joint in zip(links, JOINTS, strict=True):
         bodies: list[tuple[float, Any, Any, Any]] = [
             (joint.mass, joint.com, joint.inertia_quat, joint.inertia)
         ]
         if joint.link == LINK:
             centre = RACKET.position + quat_matrix(QUAT) @ RACKET.com
             bodies.append((RACKET.mass, centre, QUAT, RACKET.inertia))
-        moment, inertia = np.zeros(3), np.zeros((3, 3))
         for mass, com, quat, moments in bodies:
-            moment += mass * np.asarray(com, dtype=float)
-            principal = quat_matrix(quat)
-            inertia += principal @ np.diag(moments) @ principal.T
-            inertia += _steiner(mass, np.asarray(com, dtype=float))
-        place = np.asarray(joint.pos, dtype=float)
-        mass = sum(body[0] for body in bodies)
-        links.append(_Link(index.get(joint.parent), quat_matrix(joint.quat), place, mass, moment, inertia))
-    return tuple(links)
+            place, principal = np.asarray(com, dtype=float), quat_matrix(quat)
+            link["mass"] += mass
+            link["moment"] += mass * place
+            link["inertia"] += principal @ np.diag(moments) @ principal.T
+            link["inertia"] += mass * (place @ place * np.eye(3) - np.outer(place, place))
+        link["parent"], link["axis"] = index.get(joint.parent, -1), "xyz".index(joint.axis)
+        link["turn"], link["place"] = quat_matrix(joint.quat), joint.pos
+    links["armature"], links["lower"], links["upper"] = ARMATURE, LOWER, UPPER
+    links["velocity"], links["effort"] = VELOCITY_LIMIT, EFFORT_LIMIT
+    return links
 
 
 def pose_inertia(joint_pos: np.ndarray) -> np.ndarray:
@@ -113,26 +113,59 @@ def pose_inertia(joint_pos: np.ndarray) -> np.ndarray:
     Returns:
         Shape (N, 29).
     """
-    links, count = _links(), len(joint_pos)
-    mass = [link.mass for link in links]
-    moment = [np.broadcast_to(link.moment, (count, 3)) for link in links]
-    inertia = [np.broadcast_to(link.inertia, (count, 3, 3)) for link in links]
-    about = np.empty((count, NUM_JOINTS))
-    for number in reversed(range(NUM_JOINTS)):
-        link, axis = links[number], "xyz".index(JOINTS[number].axis)
-        about[:, number] = inertia[number][:, axis, axis]
-        parent = link.parent
-        if parent is None:
+    angles = rows("joint_pos", joint_pos, NUM_JOINTS)
+    about = np.empty_like(angles)
+    _pose_inertias(angles, _links(), about)
+    return about
+
+
+@compiled
+def _pose_inertias(angles, links, about):
+    for i in range(len(angles)):
+        _pose_inertia(angles[i], links, about[i])
+
+
+@compiled
+def _pose_inertia(angles, links, about):
+    """`pose_inertia` of one robot, into `about` (29,)."""
+    # Of each link with all beyond it.
+    mass, moment, inertia = links["mass"].copy(), links["moment"].copy(), links["inertia"].copy()
+    turn, half, first = np.empty((3, 3)), np.empty((3, 3)), np.empty(3)
+    for number in range(len(links) - 1, -1, -1):
+        link = links[number]
+        axis, parent, place = link.axis, link.parent, link.place
+        about[number] = inertia[number, axis, axis] + link.armature
+        if parent < 0:
             continue
-        turn = link.turn @ axis_turn(JOINTS[number].axis, joint_pos[:, number])
-        turned = (turn @ moment[number][:, :, None])[:, :, 0]
-        cross = turned[:, :, None] * link.place
-        shift = 2.0 * np.trace(cross, axis1=1, axis2=2)[:, None, None] * np.eye(3)
-        shift = shift - cross - cross.transpose(0, 2, 1) + _steiner(mass[number], link.place)
-        inertia[parent] = inertia[parent] + turn @ inertia[number] @ turn.transpose(0, 2, 1) + shift
-        moment[parent] = moment[parent] + turned + mass[number] * link.place
+        cos, sin = np.cos(angles[number]), np.sin(angles[number])
+        second, third = (axis + 1) % 3, (axis + 2) % 3
+        trace = square = 0.0
+        for i in range(3):
+            turn[i, axis] = link.turn[i, axis]
+            turn[i, second] = link.turn[i, second] * cos + link.turn[i, third] * sin
+            turn[i, third] = link.turn[i, third] * cos - link.turn[i, second] * sin
+            first[i] = 0.0
+            for k in range(3):
+                first[i] += turn[i, k] * moment[number, k]
+            trace += first[i] * place[i]
+            square += place[i] * place[i]
+        for i in range(3):
+            for j in range(3):
+                half[i, j] = 0.0
+                for k in range(3):
+                    half[i, j] += turn[i, k] * inertia[number, k, j]
+        for i in range(3):
+            for j in range(3):
+                turned = 0.0
+                for k in range(3):
+                    turned += half[i, k] * turn[j, k]
+                # Moved from the joint's place to the parent's (Steiner, with the first moment).
+                shift = -first[i] * place[j] - first[j] * place[i] - mass[number] * place[i] * place[j]
+                if i == j:
+                    shift += 2.0 * trace + mass[number] * square
+                inertia[parent, i, j] += turned + shift
+            moment[parent, i] += first[i] + mass[number] * place[i]
         mass[parent] += mass[number]
-    return about + ARMATURE
 
 
 @cache
@@ -193,16 +226,17 @@ class SafetyMonitor:
     def __init__(self, num_robots: int = 1) -> None:
         self.num_robots = num_robots
         self._half_brake = 0.5 / deceleration()
-        self._margin = np.empty((len(_UNITS), num_robots, NUM_JOINTS))
+        self._seen = np.zeros((3, num_robots, NUM_JOINTS))
+        self._active = np.zeros(num_robots, dtype=bool)
         self.reset()
+        self._take()  # Nobody is active: that only compiles.
 
     def reset(self) -> None:
         """Forget everything."""
         self.steps = 0
         """Control steps watched, over all robots."""
-        self._closest = np.full((len(_UNITS), NUM_JOINTS), np.inf)
-        self._violations = np.zeros((len(_UNITS), NUM_JOINTS), dtype=np.int64)
-        self._non_finite = np.zeros(NUM_JOINTS, dtype=np.int64)
+        self._joints = np.zeros(NUM_JOINTS, dtype=_JOINT)
+        self._joints["closest"] = np.inf
 
     def update(
         self,
@@ -222,44 +256,23 @@ class SafetyMonitor:
         Raises:
             ValueError: an array has another shape; the message names it.
         """
-        shape = (self.num_robots, NUM_JOINTS)
-        q, v, t = (np.asarray(value, dtype=np.float64) for value in (joint_pos, joint_vel, torque))
-        for name, value in (("joint_pos", q), ("joint_vel", v), ("torque", t)):
-            if value.shape != shape:
-                raise ValueError(f"safety monitor: {name} has shape {value.shape}, expected {shape}")
-        if active is not None:
-            active = np.asarray(active, dtype=bool)
-            if active.shape != shape[:1]:
-                raise ValueError(f"safety monitor: active has shape {active.shape}, expected {shape[:1]}")
-            if not active.any():
-                return
-            q, v, t = q[active], v[active], t[active]
-        self.steps += len(q)
-        margin = self._margin[:, : len(q)]
-        with np.errstate(over="ignore", invalid="ignore"):
-            # A sum is finite only if every part is; overflow merely takes the slow path.
-            clean = isfinite(q.sum() + v.sum() + t.sum())
-            if not clean:
-                bad = ~(np.isfinite(q) & np.isfinite(v) & np.isfinite(t))
-                self._non_finite += bad.sum(axis=0)
-                q, v, t = (np.where(np.isfinite(value), value, np.nan) for value in (q, v, t))
-            speed = np.abs(v)
-            stop = v * speed
-            stop *= self._half_brake
-            stop += q
-            np.minimum(q - LOWER, UPPER - q, out=margin[0])
-            np.subtract(VELOCITY_LIMIT, speed, out=margin[1])
-            np.subtract(EFFORT_LIMIT, np.abs(t), out=margin[2])
-            np.minimum(stop - LOWER, UPPER - stop, out=margin[3])
-            late = (margin[3] < -TOLERANCE).any(axis=1)
-            if late.any():
-                # So it would be in the worst pose; the present one decides.
-                stop = stopping_point(q[late], v[late], deceleration(q[late]))
-                margin[3, late] = np.minimum(stop - LOWER, UPPER - stop)
-            nearest = np.fmin.reduce(margin, axis=1)
-            np.fmin(self._closest, nearest, out=self._closest)
-            if not nearest.min() >= -TOLERANCE:
-                self._violations += (margin < -TOLERANCE).sum(axis=1)
+        named = (("joint_pos", joint_pos), ("joint_vel", joint_vel), ("torque", torque))
+        for row, (name, value) in zip(self._seen, named, strict=True):
+            if np.shape(value) != row.shape:
+                raise ValueError(f"safety monitor: {name} has shape {np.shape(value)}, expected {row.shape}")
+            row[:] = value
+        if active is None:
+            self._active[:] = True
+        elif np.shape(active) != self._active.shape:
+            raise ValueError(
+                f"safety monitor: active has shape {np.shape(active)}, expected {self._active.shape}"
+            )
+        else:
+            self._active[:] = active
+        self._take()
+
+    def _take(self) -> None:
+        self.steps += _approach(self._seen, self._active, _links(), self._half_brake, self._joints)
 
     def report(self) -> dict[str, Any]:
         """What was seen, JSON-able.
@@ -271,25 +284,76 @@ class SafetyMonitor:
             ``closest_braking_margin_rad`` (None before anything was seen) with ``closest_position_joint``;
             and ``by_joint``: the same by joint name.
         """
+        closest, violations = self._joints["closest"], self._joints["violations"]
         by_joint = {}
         for index, name in enumerate(JOINT_NAMES):
             entry: dict[str, Any] = {}
             for row, (key, unit) in enumerate(_UNITS.items()):
-                entry[f"{key}_violations"] = int(self._violations[row, index])
-                entry[f"closest_{key}_margin{unit}"] = _number(self._closest[row, index])
-            entry["non_finite"] = int(self._non_finite[index])
+                entry[f"{key}_violations"] = int(violations[index, row])
+                entry[f"closest_{key}_margin{unit}"] = _number(closest[index, row])
+            entry["non_finite"] = int(self._joints["non_finite"][index])
             by_joint[name] = entry
         result: dict[str, Any] = {}
         for row, (key, unit) in enumerate(_UNITS.items()):
-            result[f"{key}_violations"] = int(self._violations[row].sum())
-            result[f"closest_{key}_margin{unit}"] = _number(self._closest[row].min())
-        result["non_finite"] = int(self._non_finite.sum())
+            result[f"{key}_violations"] = int(violations[:, row].sum())
+            result[f"closest_{key}_margin{unit}"] = _number(closest[:, row].min())
+        result["non_finite"] = int(self._joints["non_finite"].sum())
         result["steps"] = self.steps
-        seen = np.isfinite(self._closest[0]).any()
-        nearest = int(self._closest[0].argmin())
+        seen = np.isfinite(closest[:, 0]).any()
+        nearest = int(closest[:, 0].argmin())
         result["closest_position_joint"] = JOINT_NAMES[nearest] if seen else None
         result["by_joint"] = by_joint
         return result
+
+
+_JOINT = record([("closest", "f8", (4,)), ("violations", "i8", (4,)), ("non_finite", "i8")])
+"""What a monitor knows of a joint: by quantity, in the order of `_UNITS`."""
+
+
+@compiled
+def _approach(seen, active, links, half_brake, joints):
+    """Take a control step into the tally `joints`, see `SafetyMonitor`; how many robots it was.
+
+    Args:
+        seen: positions, velocities and torques, (3, N, 29). active: (N,). half_brake: 0.5 / deceleration, (29,).
+    """
+    margin, angles, about = np.empty((len(links), 4)), np.empty(len(links)), np.empty(len(links))
+    steps = 0
+    for robot in range(len(active)):
+        if not active[robot]:
+            continue
+        steps += 1
+        late = False
+        for j in range(len(links)):
+            link, q, v, torque = links[j], seen[0, robot, j], seen[1, robot, j], seen[2, robot, j]
+            if not (np.isfinite(q) and np.isfinite(v) and np.isfinite(torque)):
+                joints[j].non_finite += 1
+                q = q if np.isfinite(q) else np.nan
+                v = v if np.isfinite(v) else np.nan
+                torque = torque if np.isfinite(torque) else np.nan
+            angles[j] = q
+            stop = q + v * abs(v) * half_brake[j]
+            margin[j, 0] = min(q - link.lower, link.upper - q)
+            margin[j, 1] = link.velocity - abs(v)
+            margin[j, 2] = link.effort - abs(torque)
+            margin[j, 3] = min(stop - link.lower, link.upper - stop)
+            late |= margin[j, 3] < -TOLERANCE
+        if late:
+            # So it would be in the worst pose; the present one decides.
+            _pose_inertia(angles, links, about)
+            for j in range(len(links)):
+                link, q, v = links[j], angles[j], seen[1, robot, j]
+                v = v if np.isfinite(v) else np.nan
+                stop = q + v * abs(v) * about[j] / (2.0 * BRAKE_SHARE * link.effort)
+                margin[j, 3] = min(stop - link.lower, link.upper - stop)
+        for j in range(len(links)):
+            for k in range(4):
+                # NaN is neither.
+                if margin[j, k] < joints[j].closest[k]:
+                    joints[j].closest[k] = margin[j, k]
+                if margin[j, k] < -TOLERANCE:
+                    joints[j].violations[k] += 1
+    return steps
 
 
 class SelfCollisionMonitor:
@@ -304,14 +368,14 @@ class SelfCollisionMonitor:
 
     def __init__(self) -> None:
         self._bodies = Bodies()
-        self._pairs, self._pair = np.unique(self._bodies.labels, return_inverse=True)
         self.reset()
+        self.update(np.empty((0, NUM_JOINTS)))  # That only compiles.
 
     def reset(self) -> None:
         """Forget everything."""
         self._steps = self._overlaps = 0
-        self._closest = np.full(len(self._pairs), np.inf)
-        self._count = np.zeros(len(self._pairs), dtype=np.int64)
+        self._closest = np.full(len(self._bodies.parts), np.inf)
+        self._count = np.zeros(len(self._bodies.parts), dtype=np.int64)
 
     def update(self, joint_pos: np.ndarray) -> None:
         """Take one control step of some robots into account; poses that are not finite are left out.
@@ -319,16 +383,9 @@ class SelfCollisionMonitor:
         Args:
             joint_pos: measured, [rad], shape (N, 29).
         """
-        joint_pos = joint_pos[np.isfinite(joint_pos).all(axis=1)]
-        self._steps += len(joint_pos)
-        near = self._bodies.near(*placements(joint_pos), self.WITHIN)
-        pair = self._pair[near.pair]
-        np.minimum.at(self._closest, pair, near.gap)
-        hit = near.gap < 0.0
-        self._overlaps += len(np.unique(near.frame[hit]))
-        # A racket has many pieces: a pair counts once a step and robot.
-        both = np.unique(near.frame[hit] * len(self._pairs) + pair[hit]) % len(self._pairs)
-        self._count += np.bincount(both, minlength=len(self._pairs))
+        steps, overlaps = self._bodies.tally(joint_pos, self.WITHIN, self._closest, self._count)
+        self._steps += steps
+        self._overlaps += overlaps
 
     def report(self) -> dict[str, Any]:
         """What was seen, JSON-able.
@@ -344,9 +401,9 @@ class SelfCollisionMonitor:
             "steps": self._steps,
             "overlap_steps": self._overlaps,
             "closest_gap_m": _number(self._closest[nearest]),
-            "closest_pair": str(self._pairs[nearest]) if seen else None,
+            "closest_pair": self._bodies.parts[nearest] if seen else None,
             "by_pair": {
-                str(self._pairs[k]): {
+                self._bodies.parts[k]: {
                     "overlap_steps": int(self._count[k]),
                     "closest_gap_m": float(self._closest[k]),
                 }
@@ -397,19 +454,13 @@ class Shielded:
         target: joint position targets, [rad], shape (N, 29), finite.
         changed: kind of intervention to where it changed the target, bool, (N, 29); only kinds that did.
         commanded: what was asked for, [rad], shape (N, 29).
+        robots: whose command was changed, bool, shape (N,).
     """
 
     target: np.ndarray
-    changed: Mapping[str, np.ndarray] = field(default_factory=dict)
-    commanded: np.ndarray = field(default_factory=lambda: np.empty((0, NUM_JOINTS)))
-
-    @property
-    def robots(self) -> np.ndarray:
-        """Whose command was changed, bool, shape (N,)."""
-        out = np.zeros(len(self.target), dtype=bool)
-        for mask in self.changed.values():
-            out |= mask.any(axis=1)
-        return out
+    changed: Mapping[str, np.ndarray]
+    commanded: np.ndarray
+    robots: np.ndarray
 
     @property
     def interventions(self) -> list[Intervention]:
@@ -446,6 +497,15 @@ class Shield:
     A target leaves the joint's range only for one of these two: to brake, because a weak spring needs a long
     pull, or because the joint is beyond its range or so fast that its damping alone exceeds the effort.
 
+    This is the exact solution of a quadratic programme with priorities: the target u nearest to the commanded one w,
+
+        minimise |u − w|²  subject to  low_k ≤ A_k u ≤ high_k,  k = torque, braking, position, rate,
+
+    where a bound that cannot be met together with those before it is missed by as little as possible. In the measured
+    state the torque kp (u − q) − kd q̇ is linear in u, and each bound concerns one joint, so that every A_k is diagonal
+    and the programme falls apart into one for each joint: the nearest point of intervals. That is clipping to them one
+    after the other, the most important last. A test holds it against a solver.
+
     Args:
         kp: position gains the targets are tracked with, [N·m/rad], shape (29,).
         kd: velocity gains, [N·m·s/rad], shape (29,).
@@ -466,19 +526,23 @@ class Shield:
         limits = limits or ShieldLimits()
         self.num_robots = num_robots
         self.limits = limits
-        self._kp = np.asarray(kp, dtype=np.float64)
-        self._kd = np.asarray(kd, dtype=np.float64)
         self._dt = dt
-        self._lower = LOWER + limits.position_margin
-        self._upper = UPPER - limits.position_margin
-        self._brake_low = self._lower + limits.brake_margin * (UPPER - LOWER)
-        self._brake_high = self._upper - limits.brake_margin * (UPPER - LOWER)
-        self._step = limits.target_rate * VELOCITY_LIMIT * dt
-        self._half_brake = 0.5 / deceleration()
-        self.last: np.ndarray | None = None
+        joints = np.zeros(NUM_JOINTS, dtype=_BOUNDS)
+        joints["kp"], joints["kd"] = kp, kd
+        joints["lower"], joints["upper"] = LOWER + limits.position_margin, UPPER - limits.position_margin
+        joints["brake_low"] = joints["lower"] + limits.brake_margin * (UPPER - LOWER)
+        joints["brake_high"] = joints["upper"] - limits.brake_margin * (UPPER - LOWER)
+        joints["step"] = limits.target_rate * VELOCITY_LIMIT * dt
+        joints["half_brake"] = 0.5 / deceleration()
+        self._joints = joints
+        self._robots = np.zeros(num_robots, dtype=_ROBOT)
+        self.reset()
+        _bound(self._robots[:0], joints, _links(), self._dt)  # That only compiles.
+
+    @property
+    def last(self) -> np.ndarray | None:
         """Last safe target, [rad], shape (N, 29); None at the start."""
-        self._last_vel: np.ndarray | None = None
-        self._fresh = np.zeros(num_robots, dtype=bool)
+        return self._robots["last"].copy() if self._started else None
 
     def reset(self, target: np.ndarray | None = None, robots: np.ndarray | None = None) -> None:
         """Start anew.
@@ -488,11 +552,12 @@ class Shield:
             robots: those that do, bool, shape (N,), from their next measured pose; None: all.
         """
         if robots is not None:
-            self._fresh |= robots
+            self._robots["new_last"] |= robots
+            self._robots["new_vel"] |= robots
             return
-        self.last = None if target is None else np.array(target, dtype=np.float64)
-        self._last_vel = None
-        self._fresh[:] = False
+        self._started = target is not None
+        self._robots["new_last"], self._robots["new_vel"] = not self._started, True
+        self._robots["last"] = np.clip(0.0, LOWER, UPPER) if target is None else target
 
     def filter(self, target: np.ndarray, joint_pos: np.ndarray, joint_vel: np.ndarray) -> Shielded:
         """The safe command nearest to the commanded one, joint by joint.
@@ -505,67 +570,131 @@ class Shield:
         Raises:
             ValueError: an array has another shape; the message names it.
         """
-        shape = (self.num_robots, NUM_JOINTS)
-        wanted, q, v = (np.asarray(value, dtype=np.float64) for value in (target, joint_pos, joint_vel))
-        for name, value in (("target", wanted), ("joint_pos", q), ("joint_vel", v)):
-            if value.shape != shape:
-                raise ValueError(f"shield: {name} has shape {value.shape}, expected {shape}")
-        changed: dict[str, np.ndarray] = {}
-        known = np.isfinite(q) & np.isfinite(v) & (np.abs(q) < 1e3) & (np.abs(v) < 1e4)
-        if not known.all():
-            # An encoder that reads nonsense: hold that joint where it was last commanded to be.
-            changed["non_finite"] = ~known
-            q = np.where(known, q, np.clip(0.0, LOWER, UPPER) if self.last is None else self.last)
-            v = np.where(known, v, 0.0)
-            wanted = np.where(known, wanted, q)
-        if self.last is None:
-            self.last = np.clip(q, self._lower, self._upper)
-        if self._fresh.any():
-            self.last = np.where(self._fresh[:, None], np.clip(q, self._lower, self._upper), self.last)
-            self._last_vel = (
-                None if self._last_vel is None else np.where(self._fresh[:, None], v, self._last_vel)
-            )
-            self._fresh[:] = False
-        safe = wanted
-        finite = np.isfinite(safe)
-        if not finite.all():
-            changed["non_finite"] = changed.get("non_finite", False) | ~finite
-            safe = np.where(finite, safe, self.last)
-        safe = _clip(safe, self.last - self._step, self.last + self._step, "rate", changed)
-        safe = _clip(safe, self._lower, self._upper, "position", changed)
+        robots, shape = self._robots, (self.num_robots, NUM_JOINTS)
+        for name, value in (("target", target), ("joint_pos", joint_pos), ("joint_vel", joint_vel)):
+            if np.shape(value) != shape:
+                raise ValueError(f"shield: {name} has shape {np.shape(value)}, expected {shape}")
+            robots[name] = value
+        kinds = _bound(robots, self._joints, _links(), self._dt)
+        self._started = True
+        changed = {
+            kind: robots["changed"][:, k].astype(bool) for k, kind in enumerate(_KINDS) if kinds & 1 << k
+        }
+        commanded = np.asarray(target, dtype=np.float64)
+        return Shielded(robots["safe"].copy(), changed, commanded, robots["kinds"] != 0)
 
-        # The command acts for a whole period: look at the joint after it, gaining speed as it did before.
-        gained = np.where(known, v - (v if self._last_vel is None else self._last_vel), 0.0)
-        later = v + np.where(gained * v > 0.0, gained, 0.0)
-        self._last_vel = v
-        end = q + 0.5 * (v + later) * self._dt
-        half_brake = self._half_brake
-        rising, falling = self._races(end, later, v, half_brake)
-        if rising.any() or falling.any():
-            # So it would be in the worst pose; the present one decides.
-            half_brake = 0.5 / deceleration(q)
-            rising, falling = self._races(end, later, v, half_brake)
-        damping = self._kd * v
-        if rising.any() or falling.any():
-            stop = q + v * np.abs(v) * half_brake
-            late = (stop > self._upper) | (stop < self._lower)
-            brake = np.where(late, EFFORT_LIMIT, BRAKE_SHARE * EFFORT_LIMIT)
-            low = np.where(falling, q + (damping + brake) / self._kp, -np.inf)
-            high = np.where(rising, q + (damping - brake) / self._kp, np.inf)
-            safe = _clip(safe, low, high, "braking", changed)
-        travel = v * self._dt
-        low = q + (damping - EFFORT_LIMIT) / self._kp + np.minimum(travel, 0.0)
-        high = q + (damping + EFFORT_LIMIT) / self._kp + np.maximum(travel, 0.0)
-        safe = _clip(safe, low, high, "torque", changed)
-        self.last = np.clip(safe, self._lower, self._upper)
-        return Shielded(safe, changed, wanted if wanted is target else np.asarray(target, dtype=np.float64))
 
-    def _races(
-        self, end: np.ndarray, later: np.ndarray, v: np.ndarray, half_brake: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Joints that would not stop before their upper and lower limit from position `end` and velocity `later`."""
-        ahead = end + later * np.abs(later) * half_brake
-        return (v > 0.0) & (ahead > self._brake_high), (v < 0.0) & (ahead < self._brake_low)
+_KINDS = ("non_finite", "rate", "position", "braking", "torque")
+"""Kinds of intervention, in their order."""
+_NON_FINITE, _RATE, _POSITION, _BRAKING, _TORQUE = range(5)
+_ROUNDING = 1e-9
+"""Changes of a target that are none, [rad]."""
+_BOUNDS = record(
+    [(name, "f8") for name in ("kp", "kd", "lower", "upper", "brake_low", "brake_high", "step", "half_brake")]
+)
+"""What the shield knows of a joint: `step` is the farthest that a target moves in a control step, [rad]."""
+_ROBOT = record(
+    [(name, "f8", (NUM_JOINTS,)) for name in ("target", "joint_pos", "joint_vel", "safe", "last", "last_vel")]
+    + [("changed", "u1", (len(_KINDS), NUM_JOINTS)), ("kinds", "i8"), ("new_last", "i8"), ("new_vel", "i8")]
+)
+"""What the shield knows of a robot; `new_last`, `new_vel`: these are to be the next measured ones;
+`kinds`: of intervention, a bit each."""
+
+
+@compiled
+def _bound(robots, joints, links, dt):
+    """Make the targets of robots safe, see `Shield`; the kinds of intervention there were, a bit each."""
+    half_brake, known = np.empty(len(joints)), np.empty(len(joints), dtype=np.bool_)
+    kinds = 0
+    for i in range(len(robots)):
+        robot = robots[i]
+        robot.kinds, robot.changed[:] = 0, 0
+        for j in range(len(joints)):
+            known[j] = _take_in(robot, j, joints[j])
+        # In the worst pose; where that is too much, the present one decides.
+        half_brake[:] = joints["half_brake"]
+        if _any_races(robot, joints, known, half_brake, dt):
+            _pose_inertia(robot.joint_pos, links, half_brake)
+            for j in range(len(joints)):
+                half_brake[j] *= 0.5 / (BRAKE_SHARE * links[j].effort)
+        for j in range(len(joints)):
+            joint, effort, q, v = joints[j], links[j].effort, robot.joint_pos[j], robot.joint_vel[j]
+            safe, last = robot.safe[j], robot.last[j]
+            safe = _clip(robot, j, safe, last - joint.step, last + joint.step, _RATE)
+            safe = _clip(robot, j, safe, joint.lower, joint.upper, _POSITION)
+            damping = joint.kd * v
+            race = _races(robot, j, joint, known[j], half_brake[j], dt)
+            if race != 0:
+                stop = q + v * abs(v) * half_brake[j]
+                brake = effort if stop > joint.upper or stop < joint.lower else BRAKE_SHARE * effort
+                edge = q + (damping - race * brake) / joint.kp
+                low, high = (-np.inf, edge) if race > 0 else (edge, np.inf)
+                safe = _clip(robot, j, safe, low, high, _BRAKING)
+            low = q + (damping - effort) / joint.kp + min(v * dt, 0.0)
+            high = q + (damping + effort) / joint.kp + max(v * dt, 0.0)
+            safe = _clip(robot, j, safe, low, high, _TORQUE)
+            robot.safe[j] = safe
+            robot.last[j] = min(max(safe, joint.lower), joint.upper)
+            robot.last_vel[j] = v
+        robot.new_last = robot.new_vel = 0
+        kinds |= robot.kinds
+    return kinds
+
+
+@compiled
+def _take_in(robot, j, joint):
+    """Replace what is no number in what comes in, and what starts anew; whether the joint's state was known."""
+    q, v = robot.joint_pos[j], robot.joint_vel[j]
+    # An encoder that reads nonsense: hold that joint where it was last commanded to be.
+    known = abs(q) < 1e3 and abs(v) < 1e4
+    if not known:
+        robot.joint_pos[j] = robot.target[j] = robot.last[j]
+        robot.joint_vel[j] = 0.0
+    if robot.new_last:
+        robot.last[j] = min(max(robot.joint_pos[j], joint.lower), joint.upper)
+    if robot.new_vel:
+        robot.last_vel[j] = robot.joint_vel[j]
+    finite = np.isfinite(robot.target[j])
+    robot.safe[j] = robot.target[j] if finite else robot.last[j]
+    if not (known and finite):
+        _note(robot, j, _NON_FINITE)
+    return known
+
+
+@compiled
+def _any_races(robot, joints, known, half_brake, dt):
+    racing = False
+    for j in range(len(joints)):
+        racing |= _races(robot, j, joints[j], known[j], half_brake[j], dt) != 0
+    return racing
+
+
+@compiled
+def _races(robot, j, joint, known, half_brake, dt):
+    """Whether a joint that goes on for a control step, gaining speed as in the last one, would not stop before its
+    upper (1) or lower (-1) limit; 0: it would."""
+    q, v = robot.joint_pos[j], robot.joint_vel[j]
+    gained = v - robot.last_vel[j] if known else 0.0
+    later = v + (gained if gained * v > 0.0 else 0.0)
+    ahead = q + 0.5 * (v + later) * dt + later * abs(later) * half_brake
+    if v > 0.0 and ahead > joint.brake_high:
+        return 1
+    return -1 if v < 0.0 and ahead < joint.brake_low else 0
+
+
+@compiled
+def _clip(robot, j, value, low, high, kind):
+    """Clip, and note where that changed anything beyond rounding."""
+    clipped = min(max(value, low), high)
+    if abs(clipped - value) > _ROUNDING:
+        _note(robot, j, kind)
+    return clipped
+
+
+@compiled
+def _note(robot, j, kind):
+    robot.changed[kind, j] = 1
+    robot.kinds |= 1 << kind
 
 
 @dataclass(frozen=True)
@@ -605,9 +734,9 @@ class StateGuard:
     def __init__(self, limits: GuardLimits | None = None) -> None:
         self.limits = limits or GuardLimits()
         self._upright = cos(radians(min(self.limits.tilt_deg, 180.0)))
-        self._lower = LOWER - self.limits.position_excess
-        self._upper = UPPER + self.limits.position_excess
-        self._fastest = self.limits.velocity_factor * VELOCITY_LIMIT
+        fastest = self.limits.velocity_factor * VELOCITY_LIMIT
+        self._low = np.append(LOWER - self.limits.position_excess, -fastest)
+        self._high = np.append(UPPER + self.limits.position_excess, fastest)
 
     def check_state(
         self,
@@ -633,35 +762,15 @@ class StateGuard:
             faults.append(
                 Fault("stale", f"state is {1e3 * age:.0f} ms old, limit {1e3 * self.limits.stale_s:.0f} ms")
             )
-        for name, value in (("joint_pos", joint_pos), ("joint_vel", joint_vel)):
-            bad = ~np.isfinite(value)
-            if bad.any():
-                joints = ", ".join(JOINT_NAMES[index] for index in np.flatnonzero(bad)[:3])
-                faults.append(Fault("non_finite", f"{name} is not finite for {joints}"))
         others = {"root_quat": root_quat, "base_ang_vel": base_ang_vel, **(signals or {})}
-        for name, value in others.items():
-            if not np.isfinite(value).all():
-                faults.append(Fault("non_finite", f"{name} is not finite"))
-        beyond = (joint_pos < self._lower) | (joint_pos > self._upper)
-        if beyond.any():
-            index = int(np.flatnonzero(beyond)[0])
-            faults.append(
-                Fault(
-                    "position", f"{JOINT_NAMES[index]} reads {joint_pos[index]:.2f} rad, far beyond its range"
-                )
-            )
-        fast = np.abs(joint_vel) > self._fastest
-        if fast.any():
-            index = int(np.flatnonzero(fast)[0])
-            faults.append(
-                Fault(
-                    "velocity",
-                    f"{JOINT_NAMES[index]} reads {joint_vel[index]:.1f} rad/s, "
-                    f"its motor turns at most {VELOCITY_LIMIT[index]:.0f}",
-                )
-            )
-        if np.isfinite(root_quat).all():
-            w, x, y, z = (float(value) for value in root_quat)
+        everything = np.concatenate((joint_pos, joint_vel, *others.values()), axis=None)
+        if not np.isfinite(everything).all():
+            faults += _non_finite({"joint_pos": joint_pos, "joint_vel": joint_vel}, others)
+        joints = everything[: 2 * NUM_JOINTS]
+        if not ((joints >= self._low) & (joints <= self._high)).all():
+            faults += _beyond(joints, (joints < self._low) | (joints > self._high))
+        w, x, y, z = (float(value) for value in root_quat)
+        if isfinite(w) and isfinite(x) and isfinite(y) and isfinite(z):
             norm = sqrt(min(w * w + x * x + y * y + z * z, 1e300))
             if abs(norm - 1.0) > 0.05:
                 faults.append(Fault("orientation", f"root_quat has length {norm:.2f}, expected 1"))
@@ -670,20 +779,33 @@ class StateGuard:
         return faults
 
 
-def _clip(
-    value: np.ndarray, low: np.ndarray, high: np.ndarray, kind: str, changed: dict[str, np.ndarray]
-) -> np.ndarray:
-    """Clip, and note in ``changed`` where that changed anything beyond rounding."""
-    clipped = np.minimum(np.maximum(value, low), high)
-    mask = np.abs(clipped - value) > 1e-9
-    if mask.any():
-        changed[kind] = mask
-    return clipped
+def _beyond(joints: np.ndarray, beyond: np.ndarray) -> list[Fault]:
+    """A fault for the first position and one for the first velocity that no intact robot reaches; both (58,)."""
+    (q, v), (far, fast) = joints.reshape(2, NUM_JOINTS), beyond.reshape(2, NUM_JOINTS)
+    faults = []
+    if far.any():
+        index = int(far.argmax())
+        detail = f"{JOINT_NAMES[index]} reads {q[index]:.2f} rad, far beyond its range"
+        faults.append(Fault("position", detail))
+    if fast.any():
+        index = int(fast.argmax())
+        limit = f"its motor turns at most {VELOCITY_LIMIT[index]:.0f}"
+        faults.append(Fault("velocity", f"{JOINT_NAMES[index]} reads {v[index]:.1f} rad/s, {limit}"))
+    return faults
 
 
-def _steiner(mass: float, place: np.ndarray) -> np.ndarray:
-    """Inertia of a point mass at `place` (3,) about the origin, (3, 3)."""
-    return mass * (place @ place * np.eye(3) - np.outer(place, place))
+def _non_finite(joints: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> list[Fault]:
+    """A fault for each quantity that is not finite."""
+    faults = []
+    for name, value in joints.items():
+        bad = ~np.isfinite(value)
+        if bad.any():
+            named = ", ".join(JOINT_NAMES[index] for index in np.flatnonzero(bad)[:3])
+            faults.append(Fault("non_finite", f"{name} is not finite for {named}"))
+    for name, value in others.items():
+        if not np.isfinite(value).all():
+            faults.append(Fault("non_finite", f"{name} is not finite"))
+    return faults
 
 
 def _number(value: float) -> float | None:

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.optimize import linprog, nnls
 
+from humanoid.bodies import Bodies, placements
 from humanoid.joints import (
     EFFORT_LIMIT,
     JOINT_INDEX,
@@ -23,6 +25,7 @@ from humanoid.joints import (
 )
 from humanoid.model import build_model
 from humanoid.safety import (
+    BRAKE_SHARE,
     SafetyMonitor,
     SelfCollisionMonitor,
     Shield,
@@ -180,7 +183,32 @@ def test_misshapen_input_is_named():
         SafetyMonitor().update(READY, np.zeros((1, 28)), STILL)
 
 
-# Shield
+def test_many_robots_are_as_many_single_ones():
+    rng = np.random.default_rng(2)
+    together, alone = SafetyMonitor(5), [SafetyMonitor() for _ in range(5)]
+    shield, shields = Shield(num_robots=5), [Shield() for _ in range(5)]
+    for _ in range(10):
+        q, wanted = rng.uniform(1.1 * LOWER, 1.1 * UPPER, (2, 5, 29))
+        v, torque = rng.normal(0, 0.4, (2, 5, 29)) * np.stack([VELOCITY_LIMIT, EFFORT_LIMIT])[:, None]
+        together.update(q, v, torque)
+        safe = shield.filter(wanted, q, v)
+        for k in range(5):
+            row = slice(k, k + 1)
+            alone[k].update(q[row], v[row], torque[row])
+            np.testing.assert_array_equal(
+                shields[k].filter(wanted[row], q[row], v[row]).target, safe.target[row]
+            )
+    for key in (
+        "position_violations",
+        "velocity_violations",
+        "torque_violations",
+        "braking_violations",
+        "steps",
+    ):
+        assert together.report()[key] == sum(monitor.report()[key] for monitor in alone) > 0
+    for key in ("position_margin_rad", "velocity_margin_rad_s", "torque_margin_nm", "braking_margin_rad"):
+        closest = [monitor.report()[f"closest_{key}"] for monitor in alone]
+        assert together.report()[f"closest_{key}"] == min(closest)
 
 
 # Self-collision
@@ -221,6 +249,24 @@ def test_poses_that_are_no_numbers_hit_nothing():
     monitor.update(at(ELBOW, np.nan, READY))
     report = monitor.report()
     assert (report["steps"], report["closest_gap_m"], report["closest_pair"]) == (0, None, None)
+
+
+def test_self_collision_counts_the_pairs_that_are_near():
+    poses = np.clip(READY_JOINT_POS + np.random.default_rng(3).normal(0.0, 0.8, (60, 29)), LOWER, UPPER)
+    monitor, bodies = SelfCollisionMonitor(), Bodies()
+    monitor.update(poses)
+    near, report = bodies.near(*placements(poses), SelfCollisionMonitor.WITHIN), monitor.report()
+    hit = near.gap < 0.0
+    assert report["overlap_steps"] == len(np.unique(near.frame[hit])) > 0
+    assert report["closest_gap_m"] == pytest.approx(near.gap.min())
+    frames = {}
+    for frame, pair in zip(near.frame[hit], near.pair[hit], strict=True):
+        frames.setdefault(bodies.labels[pair], set()).add(frame)
+    counted = {name: entry["overlap_steps"] for name, entry in report["by_pair"].items()}
+    assert counted == {name: len(rows) for name, rows in frames.items()}
+
+
+# Shield
 
 
 def test_a_harmless_command_passes_unchanged():
@@ -313,6 +359,66 @@ def test_joints_that_race_toward_their_limits_are_braked_before_them(end, inerti
             worst[shielded] = min(worst.get(shielded, np.inf), (UPPER - q).min(), (q - LOWER).min())
     assert worst[False] < -1.0
     assert worst[True] > -0.001
+
+
+def bounds(q, v, last_vel, last):
+    """The shield's linear bounds low ≤ A u ≤ high on the targets u of one robot, most important first."""
+    effort, travel, diagonal = EFFORT_LIMIT, 0.02 * v, np.diag(KP)
+    # kp (u − q) − kd q̇ within the effort, now or where the joint is at the period's end.
+    now = KP * q + KD * v
+    torque = (
+        diagonal,
+        now - effort + KP * np.minimum(travel, 0.0),
+        now + effort + KP * np.maximum(travel, 0.0),
+    )
+    gained = np.where((v - last_vel) * v > 0.0, v - last_vel, 0.0)
+    end, margin = q + 0.02 * (v + 0.5 * gained), ShieldLimits().brake_margin * (UPPER - LOWER)
+    racing = []
+    for slowing in (deceleration(), deceleration(q[None])[0]):
+        ahead = stopping_point(end, v + gained, slowing)
+        racing.append(((v > 0) & (ahead > UPPER - margin), (v < 0) & (ahead < LOWER + margin)))
+    rising, falling = racing[1] if np.any(racing[0]) else (np.zeros(29, dtype=bool),) * 2
+    stop = stopping_point(q, v, deceleration(q[None])[0])
+    brake = np.where((stop > UPPER) | (stop < LOWER), effort, BRAKE_SHARE * effort)
+    braking = diagonal, np.where(falling, now + brake, -np.inf), np.where(rising, now - brake, np.inf)
+    step = 2.0 * VELOCITY_LIMIT * 0.02
+    return torque, braking, (np.eye(29), LOWER, UPPER), (np.eye(29), last - step, last + step)
+
+
+def nearest(wanted, levels):
+    """The quadratic programme with priorities by solvers: level after level the least misses, then, held to them, the
+    nearest point, by non-negative least squares (Lawson and Hanson, Solving Least Squares Problems, 1974, ch. 23)."""
+    rows, ends = np.empty((0, 29)), np.empty(0)  # What is held: rows u ≤ ends.
+    for a, low, high in levels:
+        a, b = np.concatenate([a, -a]), np.concatenate([high, -low])
+        a, b = a[np.isfinite(b)], b[np.isfinite(b)]
+        size = len(b)
+        found = linprog(
+            np.append(np.zeros(29), np.ones(size)),
+            np.block([[a, -np.eye(size)], [rows, np.zeros((len(rows), size))]]),
+            np.append(b, ends),
+            bounds=[(None, None)] * 29 + [(0.0, None)] * size,
+        )
+        assert found.success, found.message
+        rows, ends = np.concatenate([rows, a]), np.append(ends, b + found.x[29:] + 1e-6)
+    system = np.vstack([-rows.T, rows @ wanted - ends])
+    off = system @ nnls(system, np.append(np.zeros(29), 1.0))[0] - np.append(np.zeros(29), 1.0)
+    return wanted - off[:-1] / off[-1]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_safe_command_is_the_solution_of_the_quadratic_programme(seed):
+    rng = np.random.default_rng(seed)
+    shield = Shield()
+    q, before = rng.uniform(LOWER, UPPER, (2, 1, 29))
+    last_vel, v = rng.normal(0.0, 0.3, (2, 1, 29)) * VELOCITY_LIMIT
+    shield.filter(before, q - 0.02 * v, last_vel)
+    last = shield.last
+    wanted = rng.uniform(1.5 * LOWER, 1.5 * UPPER, (1, 29))
+    shielded = shield.filter(wanted, q, v)
+    assert set(shielded.changed) == {"rate", "position", "braking", "torque"}
+    expected = nearest(wanted[0], bounds(q[0], v[0], last_vel[0], last[0]))
+    np.testing.assert_allclose(shielded.target[0], expected, atol=1e-5)
 
 
 def test_a_command_that_is_not_finite_is_replaced_by_the_last_one():
