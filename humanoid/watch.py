@@ -9,7 +9,7 @@ four levels:
 - limit: the shield changed the command; noted
 - stop: the command is replaced by damping. Latched: only `reset` ends it
 
-Batched over robots, plain numpy; one robot costs some tens of microseconds. What comes in may be anything: values that
+Batched over robots; one robot costs some ten microseconds. What comes in may be anything: values that
 are not finite stop the robot, and nothing raises but arrays of a wrong shape.
 
 The checks:
@@ -59,16 +59,19 @@ import base64
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
-from math import isfinite
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
 
+from humanoid.bodies import FEET, FOOT_CORNERS, SOLE_HEIGHT, placements
+from humanoid.checks import CHECKS, FEATURES, FIRST, JOINT, LIMIT, OK, ROBOT, STOP, THRESHOLD, WARN, judge
 from humanoid.joints import (
     EFFORT_LIMIT,
     JOINT_NAMES,
+    JOINTS,
     KD,
     KP,
     LOWER,
@@ -77,53 +80,28 @@ from humanoid.joints import (
     UPPER,
     VELOCITY_LIMIT,
 )
-from humanoid.legs import SOLE_CORNERS, feet
 
-CHECKS = (
-    "position", "speed", "torque", "servo", "encoder", "action", "gains",
-    "non_finite", "age", "clock", "heat", "joint_frozen", "action_frozen", "tilt", "gyro", "imu_frozen", "base",
-    "base_frozen", "height", "sole_tilt", "sole_height", "slip", "capture", "power", "ball", "ball_jumps",
-    "ball_frozen", "novelty",
-)  # fmt: skip
-"""Names of the checks; the first seven are the largest over the joints."""
-_C = {name: index for index, name in enumerate(CHECKS)}
-_BY_JOINT = 7
 CONF = Path(__file__).with_name("conf") / "watch" / "default.yaml"
-GRAVITY = 9.81
-HEAT_S, POWER_S, DRIFT_S, JUMPS_S, GAINS_S = 10.0, 0.5, 0.5, 1.0, 0.5
-"""Time constants of averages and of what is added up, s."""
-DOUBT = 0.02
-"""Gains are believed right as if a second of torques of this share of the limit, squared, had said so."""
-JUMP = 1.0
-"""A ball that is so far from where it should be is another one, m."""
-FEATURES = 4 * NUM_JOINTS + 9
-LARGEST = 1e6
-"""Nothing that is measured is larger, in any unit."""
 NOISE = (0.007, 0.4)
 """What is expected of an encoder's position and velocity, rad, rad/s; see `sim.observation_noise`."""
-_DIRECTIONS = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.pi / 6)], axis=1)
-"""Twelve directions in which a hull is looked at."""
-_SIZES = {
-    "joint_pos": NUM_JOINTS, "joint_vel": NUM_JOINTS, "root_quat": 4, "base_ang_vel": 3, "root_pos": 3,
-    "root_lin_vel": 3, "ball_pos": 3, "ball_vel": 3, "ball_valid": 1, "time": 1, "target": NUM_JOINTS,
-    "asked": NUM_JOINTS, "soles": 4,
-}  # fmt: skip
-"""What is kept of a step to be compared with the next, with sizes."""
-_ENDS = np.cumsum(list(_SIZES.values())).tolist()
-_AT = {name: slice(end - size, end) for (name, size), end in zip(_SIZES.items(), _ENDS, strict=True)}
-_BODY = slice(_AT["root_quat"].start, _AT["root_lin_vel"].stop)
+_SENSES = (
+    "joint_pos", "joint_vel", "root_quat", "base_ang_vel", "root_pos", "root_lin_vel", "ball_pos", "ball_vel",
+    "ball_valid", "time", "target", "asked", "torque",
+)  # fmt: skip
+"""What is read of the senses."""
+_ANKLES = np.array([[joint.link for joint in JOINTS].index(link) + 1 for link in FEET])
+"""Ankle roll links, as `placements` numbers them."""
+_SOLE = np.array([(x, y, -SOLE_HEIGHT) for x, y in FOOT_CORNERS])
+"""Corners of a sole in the frame of the ankle roll link, (4, 3) [m]."""
 
 
 class Level(IntEnum):
     """How the robot does, see the module."""
 
-    OK = 0
-    WARN = 1
-    LIMIT = 2
-    STOP = 3
-
-
-_STOPPED = int(Level.STOP)
+    OK = OK
+    WARN = WARN
+    LIMIT = LIMIT
+    STOP = STOP
 
 
 @dataclass
@@ -310,57 +288,40 @@ class Watch:
     ) -> None:
         self.limits = limits = load_limits() if limits is None else make_limits(limits)
         self.num_robots, self.dt, self.statistics = num_robots, dt, statistics
-        rows = [limits[name] for name in CHECKS]
-        self._warn = np.array([row.warn for row in rows])
-        self._stop = np.array([np.inf if row.stop is None else row.stop for row in rows])
-        self._hold = np.array([row.hold for row in rows])
-        self._at_once = np.array([np.inf if row.at_once is None else row.at_once for row in rows])
-        self._kp, self._kd = np.asarray(kp, dtype=np.float64), np.asarray(kd, dtype=np.float64)
-        self._middle = 0.5 * (LOWER + UPPER)
-        self._scale, self._offset = np.ones((_BY_JOINT, NUM_JOINTS)), np.zeros((_BY_JOINT, NUM_JOINTS))
-        self._offset[0] = 0.5 * (UPPER - LOWER)
-        self._scale[1] = 1 / VELOCITY_LIMIT
-        self._scale[2] = self._scale[3] = 1 / EFFORT_LIMIT
-        self._scale[5] = 1 / (VELOCITY_LIMIT * dt)
-        legs = feet(READY_JOINT_POS[None])
-        self._ready_height = float(-legs[0, :, 2, 3].mean()) - float(SOLE_CORNERS[0, 2])
-        self._corners = np.concatenate([SOLE_CORNERS.T, np.ones((1, len(SOLE_CORNERS)))])
-        n = num_robots
-        self.value = np.zeros((n, len(CHECKS)))
-        self._joints = np.zeros((n, _BY_JOINT, NUM_JOINTS))
-        self._given = np.zeros((n, 2, NUM_JOINTS))
-        self.features = np.zeros((n, FEATURES))
-        self._now, self._before = np.zeros((2, n, _AT["soles"].stop))
-        self._fresh, self._begins = np.ones(n, dtype=bool), True
-        self._holding = False
-        self._count = np.zeros((n, len(CHECKS)), dtype=np.int64)
-        self._same = np.zeros((n, NUM_JOINTS))
-        self._square = np.zeros((n, NUM_JOINTS))
-        self._power = np.zeros(n)
-        self._drift = np.zeros((n, NUM_JOINTS + 9))
-        self._sums = np.zeros((n, 5, NUM_JOINTS))
-        self._spring = np.zeros((n, NUM_JOINTS))
-        self._doubt = DOUBT * GAINS_S / dt
-        self._noise = NOISE[0] * self._kp + NOISE[1] * self._kd
-        self._jumps = np.zeros(n)
-        self.level = np.zeros(n, dtype=np.int64)
-        self.steps = np.zeros(n, dtype=np.int64)
-        self._first = np.full((n, 2, len(CHECKS)), -1, dtype=np.int64)
-        self._joint = np.full((n, 2, len(CHECKS)), -1, dtype=np.int64)
-        self._at = np.zeros((n, 2, len(CHECKS)))
-        self._worst = np.zeros((n, len(CHECKS)))
+        self._thresholds = np.zeros(len(CHECKS), dtype=THRESHOLD)
+        for row, name in zip(self._thresholds, CHECKS, strict=True):
+            own = limits[name]
+            never = [np.inf if bound is None else bound for bound in (own.stop, own.at_once)]
+            row["warn"], row["hold"], row["stop"], row["at_once"] = own.warn, own.hold, *never
+        self._joints = joints = np.zeros(NUM_JOINTS, dtype=JOINT)
+        joints["kp"], joints["kd"], joints["velocity"], joints["effort"] = (
+            kp,
+            kd,
+            VELOCITY_LIMIT,
+            EFFORT_LIMIT,
+        )
+        joints["middle"], joints["half"] = 0.5 * (LOWER + UPPER), 0.5 * (UPPER - LOWER)
+        joints["noise"] = NOISE[0] * joints["kp"] + NOISE[1] * joints["kd"]
+        ankles = placements(READY_JOINT_POS[None])[0][0, _ANKLES]
+        self._ready_height = float(SOLE_HEIGHT - ankles[:, 2].mean())
+        if statistics is None:
+            statistics = Statistics(np.zeros(FEATURES), np.zeros((FEATURES, 0)))
+        self._mean = np.array(statistics.mean, dtype=np.float64)
+        self._whiten = np.array(statistics.whiten, dtype=np.float64, order="C")
+        self._robots = np.zeros(num_robots, dtype=ROBOT)
+        self._now = (*(self._robots["now"][name] for name in _SENSES[:-1]), self._robots["torque"])
+        self._age = self._robots["value"]["age"]
+        self._take = attrgetter(*_SENSES)
+        self.value, self.features = self._robots["value"]["numbers"], self._robots["feature"]["numbers"]
+        self.level, self.steps = self._robots["level"], self._robots["steps"]
+        self.reset()
+        self._judge(slice(0, 0), True, True)  # That only compiles.
 
     def reset(self, robots: np.ndarray | None = None) -> None:
         """Start anew for some robots, bool (N,); None: all. This alone ends a stop."""
-        some = np.ones(self.num_robots, dtype=bool) if robots is None else robots
-        for table in (
-            self._count, self._same, self._square, self._power, self._drift, self._sums, self._jumps, self.level,
-            self.steps, self._worst, self.value,
-        ):  # fmt: skip
-            table[some] = 0
-        self._first[some], self._joint[some] = -1, -1
-        self._fresh |= some
-        self._begins = True
+        fresh = np.zeros((), dtype=ROBOT)
+        fresh["fresh"], fresh["first"] = 1, np.array((-1, -1, 0.0), dtype=FIRST)
+        self._robots[slice(None) if robots is None else robots] = fresh
 
     def update(self, senses: Senses) -> np.ndarray:
         """Take a control step into account.
@@ -374,69 +335,26 @@ class Watch:
         Raises:
             ValueError: an array has another shape; the message names it.
         """
-        with np.errstate(all="ignore"):
-            self._take(senses)
-            change = self._now - self._before
-            total = self._now + self._before
-            fresh = self._fresh if self._begins else None
-            if fresh is not None:
-                # Of a first step no velocity has led anywhere yet.
-                total[fresh] = 0.0
-            self._drift *= 1.0 - self.dt / DRIFT_S
-            self._judge_joints(senses, change, total)
-            self._judge_body(change, total)
-            self._judge_rest(senses, change, total)
-            if fresh is not None:
-                for check in _SINCE:
-                    self.value[fresh, check] = 0.0
-                fresh[:] = False
-                self._begins = False
-            clean = isfinite(self.value.sum())
-        value = self.value
-        if not clean:
-            # What is no number is no answer.
-            unknown = ~(value < np.inf)
-            value[unknown] = np.inf
-            value[:, _C["non_finite"]] += unknown.sum(axis=1)
-            value[~(value < np.inf)] = LARGEST
-        self._now, self._before = self._before, self._now
-        warn = value > self._warn
-        stopped = self.level == _STOPPED
-        warned = np.zeros_like(stopped)
-        if warn.any() or self._holding:
-            over = value > self._stop
-            self._count += 1
-            self._count *= over
-            self._holding = bool(over.any())
-            stop = (self._count >= self._hold) | (value > self._at_once)
-            stopped |= stop.any(axis=1)
-            warned = warn.any(axis=1)
-            self._note(0, warn)
-            self._note(1, stop)
-        np.maximum(self._worst, value, out=self._worst)
-        np.maximum(warned, stopped * _STOPPED, out=self.level)
-        self.steps += 1
-        return stopped
+        for name, now, given in zip(_SENSES, self._now, self._take(senses), strict=True):
+            if given is not None:
+                now[:] = given if given.shape == now.shape else self._fit(name, now, given)
+        if senses.age is not None:
+            np.abs(senses.age, out=self._age)
+        self._judge(slice(None), senses.time is not None, senses.ball_valid is not None)
+        return self.level == STOP
 
     def limited(self, robots: np.ndarray) -> None:
         """The shield changed the command of these robots, bool (N,), in this step."""
-        self.level = np.where(robots, np.maximum(self.level, int(Level.LIMIT)), self.level)
+        self.level[robots] = np.maximum(self.level[robots], LIMIT)
 
     def causes(self, robot: int = 0) -> list[Cause]:
         """What was noted of a robot since its reset: each check's first warning and first stop, in order of time."""
         out = []
         for row, level in enumerate((Level.WARN, Level.STOP)):
-            for index in np.flatnonzero(self._first[robot, row] >= 0):
-                joint = self._joint[robot, row, index]
-                out.append(
-                    Cause(
-                        CHECKS[index],
-                        level,
-                        int(self._first[robot, row, index]),
-                        float(self._at[robot, row, index]),
-                        JOINT_NAMES[joint] if joint >= 0 else None,
-                    )
-                )
+            for check, first in zip(CHECKS, self._robots["first"][robot, row].tolist(), strict=True):
+                step, joint, value = first
+                if step >= 0:
+                    out.append(Cause(check, level, step, value, JOINT_NAMES[joint] if joint >= 0 else None))
         return sorted(out, key=lambda cause: (cause.step, -cause.level))
 
     def explain(self, cause: Cause) -> str:
@@ -458,251 +376,22 @@ class Watch:
             "level": Level(int(self.level[robot])).name.lower(),
             "steps": int(self.steps[robot]),
             "causes": [{**asdict(cause), "level": cause.level.name.lower()} for cause in self.causes(robot)],
-            "worst": dict(zip(CHECKS, self._worst[robot].tolist(), strict=True)),
+            "worst": dict(zip(CHECKS, self._robots["worst"][robot].tolist(), strict=True)),
         }
 
     def worst(self) -> dict[str, float]:
         """Largest value of each check over all robots since their reset."""
-        return dict(zip(CHECKS, self._worst.max(axis=0).tolist(), strict=True))
+        return dict(zip(CHECKS, self._robots["worst"].max(axis=0).tolist(), strict=True))
 
-    # Inside
+    def _fit(self, name: str, now: np.ndarray, given: np.ndarray) -> np.ndarray:
+        if given.shape != now.shape[:1] or now.shape[1] != 1:
+            raise ValueError(f"watch: {name} has shape {given.shape}, expected {now.shape}")
+        return given[:, None]
 
-    def _take(self, senses: Senses) -> None:
-        n, now = self.num_robots, self._now
-        for name, at in _AT.items():
-            if name == "soles":
-                continue
-            given = getattr(senses, name)
-            if given is None:
-                continue
-            if given.shape != (n, at.stop - at.start) and given.shape != (n,):
-                raise ValueError(f"watch: {name} has shape {given.shape}, expected {(n, at.stop - at.start)}")
-            now[:, at] = given if given.ndim == 2 else given[:, None]
-        if senses.torque.shape != (n, NUM_JOINTS):
-            raise ValueError(f"watch: torque has shape {senses.torque.shape}, expected {(n, NUM_JOINTS)}")
-        if self._begins:
-            fresh = self._fresh
-            # What compares with the step before finds no change.
-            self._before[fresh] = now[fresh]
-            if senses.time is not None:
-                self._before[fresh, _AT["time"]] -= self.dt
-
-    def _note(self, row: int, happened: np.ndarray) -> None:
-        new = happened & (self._first[:, row] < 0)
-        for robot, check in np.argwhere(new):
-            self._first[robot, row, check] = self.steps[robot]
-            self._at[robot, row, check] = self.value[robot, check]
-            if check < _BY_JOINT:
-                size = self._joints[robot, check]
-                self._joint[robot, row, check] = int(np.where(np.isfinite(size), size, np.inf).argmax())
-            elif check in (_C["joint_frozen"], _C["heat"]):
-                size = self._same if check == _C["joint_frozen"] else self._square
-                self._joint[robot, row, check] = int(size[robot].argmax())
-
-    def _judge_joints(self, s: Senses, change: np.ndarray, total: np.ndarray) -> None:
-        now, rows = self._now, self._joints
-        q, v = now[:, _AT["joint_pos"]], now[:, _AT["joint_vel"]]
-        np.subtract(q, self._middle, out=rows[:, 0])
-        rows[:, 1] = v
-        # Torque asked for at the step's start, and what the motors should give now by the last target.
-        np.subtract(now[:, _AT["asked"]], q, out=rows[:, 2])
-        # Which of the last two targets that is, the command's way to the motors decides.
-        given = self._given
-        np.subtract(now[:, _AT["target"]], q, out=given[:, 0])
-        np.subtract(self._before[:, _AT["target"]], q, out=given[:, 1])
-        rows[:, 2] *= self._kp
-        given *= self._kp
-        damping = self._kd * v
-        rows[:, 2] -= damping
-        np.add(given[:, 0], given[:, 1], out=self._spring)
-        given -= damping[:, None]
-        np.minimum(given, EFFORT_LIMIT, out=given)
-        np.maximum(given, -EFFORT_LIMIT, out=given)
-        np.add(given[:, 0], given[:, 1], out=rows[:, 3])
-        rows[:, 3] *= 0.5
-        rows[:, 3] -= s.torque
-        self._judge_gains(rows[:, 3], damping, s.torque, change[:, _AT["joint_vel"]])
-        drift = self._drift[:, :NUM_JOINTS]
-        off = total[:, _AT["joint_vel"]] * (-0.5 * self.dt)
-        off += change[:, _AT["joint_pos"]]
-        # Somewhere between the velocities before and after it went: a blow shows in both of them, not in between.
-        leeway = np.abs(change[:, _AT["joint_vel"]])
-        leeway *= 0.5 * self.dt
-        off -= np.minimum(np.maximum(off, -leeway), leeway)
-        drift += off
-        rows[:, 4] = drift
-        rows[:, 5] = change[:, _AT["asked"]]
-        np.abs(rows, out=rows)
-        rows[:, 3] -= 0.5 * np.abs(given[:, 0] - given[:, 1])
-        rows *= self._scale
-        rows -= self._offset
-        value = self.value
-        np.maximum.reduce(rows, axis=2, out=value[:, :_BY_JOINT])
-        # Position and velocity lie side by side.
-        still = change[:, : 2 * NUM_JOINTS] == 0.0
-        still = still[:, :NUM_JOINTS] & still[:, NUM_JOINTS:]
-        self._same *= still
-        if still.any():
-            self._same += still & (np.abs(change[:, _AT["target"]]) > 1e-3)
-        np.maximum.reduce(self._same, axis=1, out=value[:, _C["joint_frozen"]])
-        self._tally("action_frozen", value[:, _C["action"]] == 0.0)
-        share = s.torque / EFFORT_LIMIT
-        share *= share
-        share -= self._square
-        share *= self.dt / HEAT_S
-        self._square += share
-        np.sqrt(np.maximum.reduce(self._square, axis=1), out=value[:, _C["heat"]])
-        power = np.add.reduce(np.abs(s.torque * v), axis=1)
-        power -= self._power
-        power *= self.dt / POWER_S
-        self._power += power
-        value[:, _C["power"]] = self._power
-
-    def _judge_gains(
-        self, missing: np.ndarray, damping: np.ndarray, torque: np.ndarray, change: np.ndarray
-    ) -> None:
-        """Least squares, joint by joint, of what torques are off by spring and damping, forgetting with `GAINS_S`."""
-        # As shares of the motors' limits; a motor at its limit says nothing.
-        spring = self._spring * (0.5 / EFFORT_LIMIT)
-        brake = damping / -EFFORT_LIMIT
-        # Which target and velocity the torque belongs to is known to half a step, and encoders are noisy.
-        leeway = self._kd * np.abs(change)
-        leeway += np.abs(self._given[:, 0] - self._given[:, 1])
-        leeway *= 0.5
-        leeway += self._noise
-        off = missing - np.minimum(np.maximum(missing, -leeway), leeway)
-        off /= -EFFORT_LIMIT
-        free = np.abs(torque) < 0.9 * EFFORT_LIMIT
-        spring *= free
-        brake *= free
-        a, b, c, d, e = sums = self._sums.transpose(1, 0, 2)
-        sums *= 1.0 - self.dt / GAINS_S
-        a += spring * spring
-        b += brake * brake
-        c += spring * brake
-        d += off * spring
-        e += off * brake
-        left, right = a + self._doubt, b + self._doubt
-        scale = 1.0 / (left * right - c * c)
-        first, second = right * d - c * e, left * e - c * d
-        np.maximum(np.abs(first), np.abs(second), out=self._joints[:, 6])
-        self._joints[:, 6] *= scale
-
-    def _judge_body(self, change: np.ndarray, total: np.ndarray) -> None:
-        value, now, dt = self.value, self._now, self.dt
-        quat, pos, vel = now[:, _AT["root_quat"]], now[:, _AT["root_pos"]], now[:, _AT["root_lin_vel"]]
-        n = len(quat)
-        # Turn since the last step, in the pelvis's frame.
-        step = (self._before[:, _AT["root_quat"]][:, :, None] * quat[:, None]).reshape(n, 16) @ _RELATIVE
-        turn = 2.0 * step[:, 1:] * np.sign(step[:, :1])
-        turn -= (0.5 * dt) * total[:, _AT["base_ang_vel"]]
-        drift = self._drift[:, NUM_JOINTS:-3]
-        drift[:, :3] += turn
-        drift[:, 3:] += change[:, _AT["root_pos"]]
-        drift[:, 3:] -= (0.5 * dt) * total[:, _AT["root_lin_vel"]]
-        value[:, _C["gyro"]] = _length(drift[:, :3])
-        value[:, _C["base"]] = _length(drift[:, 3:])
-        still = change[:, _BODY] == 0.0
-        self._tally("imu_frozen", still[:, :7].all(axis=1))
-        self._tally("base_frozen", still[:, 7:].all(axis=1))
-        np.subtract(self._ready_height, pos[:, 2], out=value[:, _C["height"]])
-        # Soles in the world.
-        rotation = ((quat[:, :, None] * quat[:, None]).reshape(n, 16) @ _ROTATION).reshape(n, 3, 3)
-        frame = feet(now[:, _AT["joint_pos"]])
-        corners = rotation[:, None] @ (frame @ self._corners)[:, :, :3]
-        corners += pos[:, None, :, None]
-        self._up = rotation[:, 2]
-        upright = np.empty((n, 3))
-        upright[:, 0] = rotation[:, 2, 2]
-        upright[:, 1:] = (rotation[:, None, 2:] @ frame[:, :, :3, 2:3])[:, :, 0, 0]
-        angle = np.arccos(np.minimum(np.maximum(upright, -1.0), 1.0))
-        value[:, _C["tilt"]] = angle[:, 0]
-        np.minimum(angle[:, 1], angle[:, 2], out=value[:, _C["sole_tilt"]])
-        centre = np.add.reduce(corners, axis=3)
-        centre *= 1 / len(SOLE_CORNERS)
-        soles = now[:, _AT["soles"]]
-        soles.reshape(n, 2, 2)[:] = centre[:, :, :2]
-        travel = (soles - self._before[:, _AT["soles"]]).reshape(n, 2, 2)
-        low = np.minimum.reduce(corners[:, :, 2], axis=2)
-        value[:, _C["sole_height"]] = np.abs(np.minimum(low[:, 0], low[:, 1]))
-        speed = np.sqrt(np.add.reduce(travel * travel, axis=2)) * (1 / dt)
-        value[:, _C["slip"]] = np.where(low[:, 0] < low[:, 1], speed[:, 0], speed[:, 1])
-        # Beyond the soles: in some direction farther than every corner.
-        point = vel[:, :2] * np.sqrt(np.maximum(pos[:, 2:], 0.1) / GRAVITY)
-        point += pos[:, :2]
-        reach = np.maximum.reduce(_DIRECTIONS @ corners[:, :, :2], axis=(1, 3))
-        np.maximum.reduce(point @ _DIRECTIONS.T - reach, axis=1, out=value[:, _C["capture"]])
-
-    def _judge_rest(self, s: Senses, change: np.ndarray, total: np.ndarray) -> None:
-        value = self.value
-        # Nothing that is not finite hides in what a check does not read.
-        largest = np.maximum.reduce(np.abs(self._now), axis=1)
-        value[:, _C["non_finite"]] = (largest > LARGEST) + 0.0 * largest
-        if s.age is not None:
-            np.abs(s.age, out=value[:, _C["age"]])
-        if s.time is not None:
-            value[:, _C["clock"]] = np.abs(change[:, _AT["time"].start] - self.dt)
-        if s.ball_valid is not None:
-            both = total[:, _AT["ball_valid"].start] > 1.5  # seen now and a step ago
-            off = change[:, _AT["ball_pos"]] - (0.5 * self.dt) * total[:, _AT["ball_vel"]]
-            size = _length(off)
-            drift = self._drift[:, -3:]
-            drift += off * (both & (size < JUMP))[:, None]
-            value[:, _C["ball"]] = _length(drift)
-            self._jumps *= 1.0 - self.dt / JUMPS_S
-            self._jumps += both & (size >= JUMP)
-            value[:, _C["ball_jumps"]] = self._jumps
-            self._tally("ball_frozen", both & (change[:, _AT["ball_pos"]] == 0.0).all(axis=1))
-        features, joints = self.features, 2 * NUM_JOINTS
-        features[:, :joints] = self._now[:, :joints]
-        features[:, joints : joints + NUM_JOINTS] = s.torque
-        features[:, joints + NUM_JOINTS : 2 * joints] = change[:, _AT["joint_vel"]]
-        features[:, -9:-6] = self._up
-        features[:, -6] = self._now[:, _AT["root_pos"].stop - 1]
-        features[:, -5:-3] = self._now[:, _AT["root_lin_vel"]][:, :2]
-        features[:, -3:] = self._now[:, _AT["base_ang_vel"]]
-        if self.statistics is not None:
-            off = (features - self.statistics.mean) @ self.statistics.whiten
-            off *= off
-            value[:, _C["novelty"]] = np.sqrt(np.add.reduce(off, axis=1) / off.shape[1])
-
-    def _tally(self, name: str, same: np.ndarray) -> None:
-        column = self.value[:, _C[name]]
-        column += 1
-        column *= same
-
-
-_SINCE = [_C[name] for name in ("action_frozen", "imu_frozen", "base_frozen", "ball_frozen", "slip")]
-"""Checks that a first step says nothing of."""
-
-
-def _length(vector: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.add.reduce(vector * vector, axis=1))
-
-
-def _bilinear(columns: list[dict[tuple[int, int], float]]) -> np.ndarray:
-    """Matrix (16, K) that makes sums of products a_i b_j of two quaternions from all of them."""
-    out = np.zeros((16, len(columns)))
-    for k, products in enumerate(columns):
-        for (i, j), sign in products.items():
-            out[4 * i + j, k] = sign
-    return out
-
-
-_RELATIVE = _bilinear(
-    [
-        {(0, 0): 1, (1, 1): 1, (2, 2): 1, (3, 3): 1},
-        {(0, 1): 1, (1, 0): -1, (2, 3): -1, (3, 2): 1},
-        {(0, 2): 1, (2, 0): -1, (1, 3): 1, (3, 1): -1},
-        {(0, 3): 1, (3, 0): -1, (1, 2): -1, (2, 1): 1},
-    ]
-)
-"""a⁻¹ b of unit quaternions."""
-_ROTATION = _bilinear(
-    [
-        {(0, 0): 1, (1, 1): 1, (2, 2): -1, (3, 3): -1}, {(1, 2): 2, (0, 3): -2}, {(1, 3): 2, (0, 2): 2},
-        {(1, 2): 2, (0, 3): 2}, {(0, 0): 1, (1, 1): -1, (2, 2): 1, (3, 3): -1}, {(2, 3): 2, (0, 1): -2},
-        {(1, 3): 2, (0, 2): -2}, {(2, 3): 2, (0, 1): 2}, {(0, 0): 1, (1, 1): -1, (2, 2): -1, (3, 3): 1},
-    ]
-)  # fmt: skip
-"""Rotation matrix of a unit quaternion, row by row."""
+    def _judge(self, some: slice, clock: bool, ball: bool) -> None:
+        robots = self._robots[some]
+        pos, rot = placements(robots["now"]["joint_pos"])
+        judge(
+            robots, self._joints, _ANKLES, _SOLE, self._ready_height, pos, rot, clock, ball, self._mean,
+            self._whiten, self._thresholds, self.dt,
+        )  # fmt: skip

@@ -94,7 +94,7 @@ def test_harm_that_nobody_saw_coming_counts(stand):
         trial.senses["command"][:12] = np.tile([-1.5, 0, 0, 0.2, 0.8, 0], 2)
 
     bench = FaultBench(stand, CONFIG)
-    bench.watch._stop[:] = np.inf
+    bench.watch._thresholds["stop"] = np.inf
     outcomes = bench.run((replace(BY_NAME["commands_lost"], command=fold),), 4)
     assert {outcome.harm for outcome in outcomes} <= {"fall", "range", "speed"}
     figures = summarise(outcomes, 0.02)
