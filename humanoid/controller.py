@@ -234,6 +234,13 @@ class Controller:
         return RobotCommand.damping(np.where(known, state.joint_pos, READY_JOINT_POS), self.policy.kd)
 
 
+def warm_up() -> None:
+    """Compile what runs in every step of a controller (:mod:`humanoid.compiled`): to be done before a robot waits for
+    commands. Some ten seconds after an installation, a quarter of one later."""
+    for part in (SafetyMonitor, SelfCollisionMonitor, Watch, Shield):
+        part()
+
+
 def check_supply(policy: Policy, robot: RobotInfo) -> None:
     """Raise :class:`ControllerError` unless the robot supplies what the policy observes, size by size."""
     missing = policy.layout.missing(robot.supplies)

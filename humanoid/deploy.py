@@ -21,7 +21,7 @@ import numpy as np
 from humanoid.app import run_app
 from humanoid.approval import LOG, Approval, ApprovalError, approved
 from humanoid.bundle import BundleError, PolicyBundle
-from humanoid.controller import Controller, ControllerError, Schedule, check_supply
+from humanoid.controller import Controller, ControllerError, Schedule, check_supply, warm_up
 from humanoid.files import atomic_write
 from humanoid.observation import ObservationError
 from humanoid.robot import Robot, RobotError
@@ -300,6 +300,7 @@ def deploy(config: DeployConfig) -> int:
     schedule = Schedule(
         config.schedule.ramp_in, config.duration, config.schedule.ramp_out, config.schedule.settle
     )
+    warm_up()
     with started(config.robot) as (host, port):
         approval = _gate(config, policy)
         robot = UdpRobot(host, port)

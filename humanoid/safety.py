@@ -526,7 +526,7 @@ class Shield:
         limits = limits or ShieldLimits()
         self.num_robots = num_robots
         self.limits = limits
-        self._dt = dt
+        self._dt = float(dt)
         joints = np.zeros(NUM_JOINTS, dtype=_BOUNDS)
         joints["kp"], joints["kd"] = kp, kd
         joints["lower"], joints["upper"] = LOWER + limits.position_margin, UPPER - limits.position_margin

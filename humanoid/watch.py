@@ -270,6 +270,9 @@ class Watch:
         dt: control period, s.
         statistics: of clean play of the same policy; None: novelty is not watched.
 
+    Raises:
+        WatchError: limits or statistics that cannot be used.
+
     Attributes:
         level: (N,) present levels; STOP is latched.
         value: (N, CHECKS) of the last step.
@@ -287,19 +290,15 @@ class Watch:
         statistics: Statistics | None = None,
     ) -> None:
         self.limits = limits = load_limits() if limits is None else make_limits(limits)
-        self.num_robots, self.dt, self.statistics = num_robots, dt, statistics
+        self.num_robots, self.dt, self.statistics = num_robots, float(dt), statistics
         self._thresholds = np.zeros(len(CHECKS), dtype=THRESHOLD)
         for row, name in zip(self._thresholds, CHECKS, strict=True):
             own = limits[name]
             never = [np.inf if bound is None else bound for bound in (own.stop, own.at_once)]
             row["warn"], row["hold"], row["stop"], row["at_once"] = own.warn, own.hold, *never
         self._joints = joints = np.zeros(NUM_JOINTS, dtype=JOINT)
-        joints["kp"], joints["kd"], joints["velocity"], joints["effort"] = (
-            kp,
-            kd,
-            VELOCITY_LIMIT,
-            EFFORT_LIMIT,
-        )
+        joints["kp"], joints["kd"] = kp, kd
+        joints["velocity"], joints["effort"] = VELOCITY_LIMIT, EFFORT_LIMIT
         joints["middle"], joints["half"] = 0.5 * (LOWER + UPPER), 0.5 * (UPPER - LOWER)
         joints["noise"] = NOISE[0] * joints["kp"] + NOISE[1] * joints["kd"]
         ankles = placements(READY_JOINT_POS[None])[0][0, _ANKLES]
@@ -308,6 +307,11 @@ class Watch:
             statistics = Statistics(np.zeros(FEATURES), np.zeros((FEATURES, 0)))
         self._mean = np.array(statistics.mean, dtype=np.float64)
         self._whiten = np.array(statistics.whiten, dtype=np.float64, order="C")
+        if self._mean.shape != (FEATURES,) or self._whiten.shape[:-1] != (FEATURES,):
+            shapes = f"{self._mean.shape} and {self._whiten.shape}"
+            raise WatchError(
+                f"watch: statistics of shapes {shapes}, expected ({FEATURES},) and ({FEATURES}, K)"
+            )
         self._robots = np.zeros(num_robots, dtype=ROBOT)
         self._now = (*(self._robots["now"][name] for name in _SENSES[:-1]), self._robots["torque"])
         self._age = self._robots["value"]["age"]

@@ -13,6 +13,8 @@ Prints a table and writes bench.json:
 | ball_vs_mujoco_ratio | simulated ball seconds a second over those of MuJoCo's own contact at 0.25 ms |
 | engine_steps_per_s | physics steps of one robot a second, `cpu` on all cores, `warp`; null if not installed |
 | warp | what `engine_steps_per_s.warp` was taken on: device, robots; null if not installed |
+| safety_us | guard, monitor, self-collision, watch and shield in a control step of one robot, median, one core |
+| safety_p99_us | the same, 99th percentile |
 | env_steps_per_s | control steps of one robot a second, all cores; `num_envs`, `env_vs_bare_physics` |
 """
 
@@ -27,10 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import mujoco
+import numpy as np
 import torch
 
+from humanoid.bundle import PolicyBundle
 from humanoid.files import atomic_write
 from mocap.benchmark import benchmark_retarget
+from policies.safety_bench import benchmark_safety, play
 from sim.ball_bench import benchmark_ball, benchmark_share
 from sim.env_bench import (
     EnvSpeed,
@@ -76,6 +81,7 @@ def run(small: bool = False) -> dict[str, Any]:
         result["retarget_frames_per_s_core"] = benchmark_retarget(
             2.0 if small else 20.0, repeats=1 if small else 3
         )
+        safety = _safety("stand", 1, 1) if small else _safety("strike", 6, 9)
         core = _env(16, 4, 1) if small else _env(512, 40, 1)
         every = _env(16, 4, 0) if small else _env(2048, 10, 0)
         torch.set_num_threads(1 if small else result["machine"]["cores"] or 1)
@@ -91,6 +97,8 @@ def run(small: bool = False) -> dict[str, Any]:
         "ball_share_of_step": core.ball_s / core.env_s,
         "ball_share_of_physics": share.share,
         "ball_vs_mujoco_ratio": ratio,
+        "safety_us": float(np.median(safety)),
+        "safety_p99_us": float(np.percentile(safety, 99)),
         "engine_steps_per_s": {"cpu": engine, "warp": warp and warp["steps_per_s"]},
         "warp": warp and {"device": warp["device"], "num_envs": warp["num_envs"]},
         "env_steps_per_s": {
@@ -106,6 +114,11 @@ def _env(num_envs: int, steps: int, threads: int) -> EnvSpeed:
     return benchmark_env(num_envs, steps, warm_up=4 if num_envs < 64 else 280, threads=threads)
 
 
+def _safety(policy: str, trials: int, repeats: int) -> np.ndarray:
+    bundle = PolicyBundle.load(policy)
+    return benchmark_safety(bundle, play(bundle, trials), repeats)["all"]
+
+
 TARGETS: dict[str, tuple[str, float | None, str]] = {
     "retarget_frames_per_s_core": ("retargeted frames a second, one core", 500.0, ",.0f"),
     "env_vs_bare_physics": ("environment over bare physics, one core", 0.85, ".1%"),
@@ -113,8 +126,11 @@ TARGETS: dict[str, tuple[str, float | None, str]] = {
     "ball_share_of_physics": ("balls over the robots' physics, 1024 robots", 0.05, ".1%"),
     "ball_steps_per_s": ("ball steps a second, all cores", 2e6, ",.0f"),
     "ball_vs_mujoco_ratio": ("balls over MuJoCo's contact at 0.25 ms", None, ",.0f"),
+    "safety_us": ("safety in a control step of one robot, µs", 50.0, ",.0f"),
 }
 """Field → what to call it, aim, format."""
+AT_MOST = ("ball_share_of_step", "ball_share_of_physics", "safety_us")
+"""Fields whose aim is an upper bound."""
 
 
 def table(result: dict[str, Any]) -> str:
@@ -122,8 +138,7 @@ def table(result: dict[str, Any]) -> str:
     about = result["machine"]
     lines = [f"{about['processor']}, {about['cores']} cores, load {about['load_at_start']} at the start"]
     for key, (label, aim, form) in TARGETS.items():
-        at_most = key.startswith("ball_share")
-        wanted = "" if aim is None else f"   aim {'≤' if at_most else '≥'} {aim:{form}}"
+        wanted = "" if aim is None else f"   aim {'≤' if key in AT_MOST else '≥'} {aim:{form}}"
         lines.append(f"  {label:<42}{result[key]:>14{form}}{wanted}")
     env = result["env_steps_per_s"]
     lines.append(f"  {'physics steps a second, all cores':<42}{result['engine_steps_per_s']['cpu']:>14,.0f}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from humanoid import bodies, checks, safety
 from humanoid.bodies import Bodies, placements
 from humanoid.compiled import rows
 from humanoid.joints import EFFORT_LIMIT, LOWER, NUM_JOINTS, UPPER, VELOCITY_LIMIT
@@ -100,6 +101,41 @@ def test_compiled_or_not_the_figures_are_the_same(tmp_path):
                 np.testing.assert_allclose(value, plain[name], rtol=1e-9, atol=1e-9, err_msg=name)
             else:
                 np.testing.assert_array_equal(value, plain[name], err_msg=name)
+
+
+def compilations() -> int:
+    """How often anything of the control step was compiled, or its like taken from the disk."""
+    functions = [function for module in (bodies, checks, safety) for function in vars(module).values()]
+    return sum(len(function.signatures) for function in functions if hasattr(function, "signatures"))
+
+
+@pytest.mark.parametrize("count", [1, N])
+def test_no_control_step_waits_for_the_compiler(count):
+    """Whatever the tables' types and places in memory: read only, single precision, every other column."""
+
+    def read_only(table):
+        table = table.copy()
+        table.flags.writeable = False
+        return table
+
+    def apart(table):
+        return np.repeat(table, 2, axis=-1)[..., ::2]
+
+    watch, shield, monitor = Watch(count), Shield(num_robots=count), SafetyMonitor(count)
+    collision, before = SelfCollisionMonitor(), compilations()
+    assert before > 0
+    for change in (np.copy, read_only, np.float32, np.asfortranarray, apart):
+        for senses in states():
+            tables = {field.name: change(getattr(senses, field.name)[:count]) for field in fields(senses)}
+            s = Senses(**tables)
+            watch.limited(~watch.update(s))
+            shield.filter(s.asked, s.joint_pos, s.joint_vel)
+            monitor.update(s.joint_pos, s.joint_vel, s.torque, np.ones(count, dtype=bool))
+            collision.update(s.joint_pos)
+        watch.reset(np.arange(count) == 0)
+        shield.reset(robots=np.arange(count) == 0)
+    watch.update(Senses(**{**tables, "time": None, "age": None, "ball_valid": None}))
+    assert compilations() == before
 
 
 def test_misshapen_tables_are_named():

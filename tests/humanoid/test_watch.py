@@ -226,6 +226,11 @@ def test_novelty_is_the_distance_from_what_was_seen():
     np.testing.assert_allclose(watch.features[0, -9:], [0, 0, 1, HEIGHT, 0, 0, 0, 0, 0], atol=1e-5)
 
 
+def test_statistics_of_other_features_are_refused():
+    with pytest.raises(WatchError, match=str(FEATURES)):
+        Watch(statistics=Statistics(np.zeros(FEATURES), np.zeros((FEATURES - 1, 3))))
+
+
 def test_a_torque_between_those_of_the_last_two_targets_is_no_servo_fault():
     def late(senses, step):
         target, torque = senses.target.copy(), senses.torque.copy()

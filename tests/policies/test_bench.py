@@ -18,6 +18,8 @@ FIELDS = {
     "ball_share_of_step",
     "ball_share_of_physics",
     "ball_vs_mujoco_ratio",
+    "safety_us",
+    "safety_p99_us",
     "engine_steps_per_s",
 }
 
