@@ -237,7 +237,7 @@ class Controller:
 def warm_up() -> None:
     """Compile what runs in every step of a controller (:mod:`humanoid.compiled`): to be done before a robot waits for
     commands. Some ten seconds after an installation, a quarter of one later."""
-    for part in (SafetyMonitor, SelfCollisionMonitor, Watch, Shield):
+    for part in (StateGuard, SafetyMonitor, SelfCollisionMonitor, Watch, Shield):
         part()
 
 

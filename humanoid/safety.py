@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from math import cos, isfinite, radians, sqrt
+from math import cos, radians
 from typing import Any
 
 import numpy as np
@@ -256,20 +256,19 @@ class SafetyMonitor:
         Raises:
             ValueError: an array has another shape; the message names it.
         """
-        named = (("joint_pos", joint_pos), ("joint_vel", joint_vel), ("torque", torque))
-        for row, (name, value) in zip(self._seen, named, strict=True):
-            if np.shape(value) != row.shape:
-                raise ValueError(f"safety monitor: {name} has shape {np.shape(value)}, expected {row.shape}")
-            row[:] = value
+        self._put("joint_pos", self._seen[0], joint_pos)
+        self._put("joint_vel", self._seen[1], joint_vel)
+        self._put("torque", self._seen[2], torque)
         if active is None:
             self._active[:] = True
-        elif np.shape(active) != self._active.shape:
-            raise ValueError(
-                f"safety monitor: active has shape {np.shape(active)}, expected {self._active.shape}"
-            )
         else:
-            self._active[:] = active
+            self._put("active", self._active, active)
         self._take()
+
+    def _put(self, name: str, table: np.ndarray, given: np.ndarray) -> None:
+        if given.shape != table.shape:
+            raise ValueError(f"safety monitor: {name} has shape {given.shape}, expected {table.shape}")
+        table[:] = given
 
     def _take(self) -> None:
         self.steps += _approach(self._seen, self._active, _links(), self._half_brake, self._joints)
@@ -572,8 +571,8 @@ class Shield:
         """
         robots, shape = self._robots, (self.num_robots, NUM_JOINTS)
         for name, value in (("target", target), ("joint_pos", joint_pos), ("joint_vel", joint_vel)):
-            if np.shape(value) != shape:
-                raise ValueError(f"shield: {name} has shape {np.shape(value)}, expected {shape}")
+            if value.shape != shape:
+                raise ValueError(f"shield: {name} has shape {value.shape}, expected {shape}")
             robots[name] = value
         kinds = _bound(robots, self._joints, _links(), self._dt)
         self._started = True
@@ -731,12 +730,15 @@ class StateGuard:
     """Decides whether a measured state of one robot may be acted upon. Without memory and total: any
     array contents are judged, none raise."""
 
+    _SHAPES = ((NUM_JOINTS,), (NUM_JOINTS,), (4,))
+
     def __init__(self, limits: GuardLimits | None = None) -> None:
         self.limits = limits or GuardLimits()
         self._upright = cos(radians(min(self.limits.tilt_deg, 180.0)))
         fastest = self.limits.velocity_factor * VELOCITY_LIMIT
         self._low = np.append(LOWER - self.limits.position_excess, -fastest)
         self._high = np.append(UPPER + self.limits.position_excess, fastest)
+        _look(np.zeros(2 * NUM_JOINTS + 4), self._low, self._high)  # That only compiles.
 
     def check_state(
         self,
@@ -756,27 +758,47 @@ class StateGuard:
             base_ang_vel: pelvis gyro, [rad/s], shape (3,).
             age: time since the state was measured, [s].
             signals: further observations by name; only checked for being finite.
+
+        Raises:
+            ValueError: joints or orientation have another shape.
         """
+        shapes = joint_pos.shape, joint_vel.shape, root_quat.shape
+        if shapes != self._SHAPES:
+            raise ValueError(
+                f"guard: joint_pos, joint_vel, root_quat have shapes {shapes}, expected {self._SHAPES}"
+            )
         faults = []
         if not age <= self.limits.stale_s:
             faults.append(
                 Fault("stale", f"state is {1e3 * age:.0f} ms old, limit {1e3 * self.limits.stale_s:.0f} ms")
             )
         others = {"root_quat": root_quat, "base_ang_vel": base_ang_vel, **(signals or {})}
-        everything = np.concatenate((joint_pos, joint_vel, *others.values()), axis=None)
-        if not np.isfinite(everything).all():
+        state = np.concatenate((joint_pos, joint_vel, *others.values()), axis=None, dtype=np.float64)
+        sound, norm, upright = _look(state, self._low, self._high)
+        if not sound:
+            joints = state[: 2 * NUM_JOINTS]
             faults += _non_finite({"joint_pos": joint_pos, "joint_vel": joint_vel}, others)
-        joints = everything[: 2 * NUM_JOINTS]
-        if not ((joints >= self._low) & (joints <= self._high)).all():
             faults += _beyond(joints, (joints < self._low) | (joints > self._high))
-        w, x, y, z = (float(value) for value in root_quat)
-        if isfinite(w) and isfinite(x) and isfinite(y) and isfinite(z):
-            norm = sqrt(min(w * w + x * x + y * y + z * z, 1e300))
-            if abs(norm - 1.0) > 0.05:
-                faults.append(Fault("orientation", f"root_quat has length {norm:.2f}, expected 1"))
-            elif 1.0 - 2.0 * (x * x + y * y) < self._upright:
-                faults.append(Fault("tilt", f"pelvis is tilted beyond {self.limits.tilt_deg:.0f}°"))
+        if abs(norm - 1.0) > 0.05:
+            faults.append(Fault("orientation", f"root_quat has length {norm:.2f}, expected 1"))
+        elif upright < self._upright:
+            faults.append(Fault("tilt", f"pelvis is tilted beyond {self.limits.tilt_deg:.0f}°"))
         return faults
+
+
+@compiled
+def _look(state, low, high):
+    """Look at a state: whether it is finite and its beginning within bounds, the length of the quaternion that comes
+    next, and the cosine of its tilt; NaN if it is not finite."""
+    sound = True
+    for k in range(len(state)):
+        sound &= np.isfinite(state[k])
+    for k in range(len(low)):
+        sound &= low[k] <= state[k] <= high[k]
+    w, x, y, z = state[len(low)], state[len(low) + 1], state[len(low) + 2], state[len(low) + 3]
+    if not (np.isfinite(w) and np.isfinite(x) and np.isfinite(y) and np.isfinite(z)):
+        return sound, np.nan, np.nan
+    return sound, np.sqrt(min(w * w + x * x + y * y + z * z, 1e300)), 1.0 - 2.0 * (x * x + y * y)
 
 
 def _beyond(joints: np.ndarray, beyond: np.ndarray) -> list[Fault]:

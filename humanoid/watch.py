@@ -314,6 +314,7 @@ class Watch:
             )
         self._robots = np.zeros(num_robots, dtype=ROBOT)
         self._now = (*(self._robots["now"][name] for name in _SENSES[:-1]), self._robots["torque"])
+        self._shapes = tuple(now.shape for now in self._now)
         self._age = self._robots["value"]["age"]
         self._take = attrgetter(*_SENSES)
         self.value, self.features = self._robots["value"]["numbers"], self._robots["feature"]["numbers"]
@@ -339,9 +340,9 @@ class Watch:
         Raises:
             ValueError: an array has another shape; the message names it.
         """
-        for name, now, given in zip(_SENSES, self._now, self._take(senses), strict=True):
+        for name, shape, now, given in zip(_SENSES, self._shapes, self._now, self._take(senses), strict=True):
             if given is not None:
-                now[:] = given if given.shape == now.shape else self._fit(name, now, given)
+                now[:] = given if given.shape == shape else self._fit(name, now, given)
         if senses.age is not None:
             np.abs(senses.age, out=self._age)
         self._judge(slice(None), senses.time is not None, senses.ball_valid is not None)
@@ -349,7 +350,7 @@ class Watch:
 
     def limited(self, robots: np.ndarray) -> None:
         """The shield changed the command of these robots, bool (N,), in this step."""
-        self.level[robots] = np.maximum(self.level[robots], LIMIT)
+        np.maximum(self.level, robots * LIMIT, out=self.level)
 
     def causes(self, robot: int = 0) -> list[Cause]:
         """What was noted of a robot since its reset: each check's first warning and first stop, in order of time."""

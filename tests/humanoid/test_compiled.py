@@ -13,7 +13,7 @@ from humanoid import bodies, checks, safety
 from humanoid.bodies import Bodies, placements
 from humanoid.compiled import rows
 from humanoid.joints import EFFORT_LIMIT, LOWER, NUM_JOINTS, UPPER, VELOCITY_LIMIT
-from humanoid.safety import SafetyMonitor, SelfCollisionMonitor, Shield, pose_inertia
+from humanoid.safety import SafetyMonitor, SelfCollisionMonitor, Shield, StateGuard, pose_inertia
 from humanoid.watch import FEATURES, Senses, Statistics, Watch
 
 N, STEPS = 4, 8
@@ -53,6 +53,11 @@ def states():
         yield Senses(**senses)
 
 
+def state(senses: Senses, robot: int):
+    """What a guard sees of a robot."""
+    return (getattr(senses, name)[robot] for name in ("joint_pos", "joint_vel", "root_quat", "base_ang_vel"))
+
+
 def flat(report) -> np.ndarray:
     """The numbers of a report."""
     if isinstance(report, dict):
@@ -67,7 +72,7 @@ def figures() -> dict[str, np.ndarray]:
     watch, shield, monitor, collision = (
         Watch(N, statistics=statistics), Shield(num_robots=N), SafetyMonitor(N), SelfCollisionMonitor()
     )  # fmt: skip
-    out = {}
+    out, guard, faults = {}, StateGuard(), []
     for step, senses in enumerate(states()):
         stopped = watch.update(senses)
         shielded = shield.filter(senses.asked, senses.joint_pos, senses.joint_vel)
@@ -75,7 +80,10 @@ def figures() -> dict[str, np.ndarray]:
         monitor.update(senses.joint_pos, senses.joint_vel, senses.torque, np.arange(N) != step % N)
         collision.update(senses.joint_pos)
         values = {"stopped": stopped, "level": watch.level, "value": watch.value, "safe": shielded.target}
+        for robot in range(N):
+            faults += [str(fault) for fault in guard.check_state(*state(senses, robot))]
         out |= {f"{name}{step}": np.array(value) for name, value in values.items()}
+    out["faults"] = np.array(faults)
     for robot in range(N):
         out[f"causes{robot}"] = np.array(
             [f"{c.check} {c.level} {c.step} {c.joint}" for c in watch.causes(robot)]
@@ -122,7 +130,8 @@ def test_no_control_step_waits_for_the_compiler(count):
         return np.repeat(table, 2, axis=-1)[..., ::2]
 
     watch, shield, monitor = Watch(count), Shield(num_robots=count), SafetyMonitor(count)
-    collision, before = SelfCollisionMonitor(), compilations()
+    collision, guard = SelfCollisionMonitor(), StateGuard()
+    before = compilations()
     assert before > 0
     for change in (np.copy, read_only, np.float32, np.asfortranarray, apart):
         for senses in states():
@@ -132,6 +141,7 @@ def test_no_control_step_waits_for_the_compiler(count):
             shield.filter(s.asked, s.joint_pos, s.joint_vel)
             monitor.update(s.joint_pos, s.joint_vel, s.torque, np.ones(count, dtype=bool))
             collision.update(s.joint_pos)
+            guard.check_state(*state(s, 0), signals={"ball_pos": s.ball_pos})
         watch.reset(np.arange(count) == 0)
         shield.reset(robots=np.arange(count) == 0)
     watch.update(Senses(**{**tables, "time": None, "age": None, "ball_valid": None}))

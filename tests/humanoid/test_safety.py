@@ -510,3 +510,8 @@ def test_tilt_within_the_limit_is_no_fault():
 def test_faults_name_the_joint():
     (fault,) = StateGuard().check_state(at(KNEE, np.nan)[0], np.zeros(29), UPRIGHT, np.zeros(3))
     assert "left_knee_joint" in fault.detail
+
+
+def test_a_state_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"\(28,\)"):
+        kinds(joint_vel=np.zeros(28))
