@@ -10,6 +10,9 @@ from policies.player import Player
 from sim.ball_sim import BallSim
 from sim.launcher import Launcher, LauncherConfig
 
+CHUNK = 256
+"""Balls that are planned for at a time."""
+
 
 class GoalError(ValueError):
     """No goals to train on. The message says what to change."""
@@ -50,39 +53,44 @@ def draw_goals(
     stance = torch.tensor([*start, 0.0]).repeat(count, 1)
     if any(shift):
         stance[:, :2] += (2 * torch.rand(count, 2, generator=generator) - 1) * torch.tensor(shift)
+    planner = player.planner.planted()
     nothing = torch.zeros(count)
     strike_s = player.strokes.strike.float() * player.dt
     begun = torch.zeros(count, dtype=torch.bool)
     out: dict[str, list[Tensor]] = {}
     origin = torch.cat((stance[:, :2], torch.zeros(count, 1)), dim=1)
     idle = torch.zeros(count, dtype=torch.bool)
-    bounced, falling = idle.clone(), idle.clone()
+    bounced, falling, passed = idle.clone(), idle.clone(), idle.clone()
     for _ in range(200):
         # As the player sees it: on the own side, falling before and rising now.
         near, rising = balls.state.pos[:, 0] < 0, balls.state.vel[:, 2] > 0.3
         bounced = near & (bounced | (falling & rising))
         falling = balls.state.vel[:, 2] < -0.3
-        plan = player.planner.plan(
-            balls.state.pos, balls.state.vel, target, stance, nothing.long(), nothing, idle, bounced
-        )
-        fresh = plan.feasible & ~begun & (plan.goal.time <= strike_s[plan.stroke])
-        ids = fresh.nonzero().squeeze(1)
-        if len(ids):
+        # A few at a time, so that what is weighed fits into the cache.
+        for waiting in (~begun & ~passed).nonzero().squeeze(1).split(CHUNK):
+            some = nothing[waiting]
+            ball = balls.state.at(waiting)
+            plan = planner.plan(
+                ball.pos, ball.vel, target[waiting], stance[waiting], some.long(), some, idle[waiting],
+                bounced[waiting],
+            )  # fmt: skip
+            fresh = plan.feasible & (plan.goal.time <= strike_s[plan.stroke])
+            rows, ids = fresh.nonzero().squeeze(1), waiting[fresh]
             goal, ball = plan.goal, plan.ball
-            rows = {
-                "stroke": plan.stroke[ids],
+            found = {
+                "stroke": plan.stroke[rows],
                 # Looked at every 0.04 s; a player, which looks twice as often, would have begun in time.
-                "time": torch.maximum(goal.time, strike_s[plan.stroke] - player.dt)[ids],
-                "pos": goal.pos[ids] - origin[ids],
-                "vel": goal.vel[ids],
-                "normal": goal.normal[ids],
-                "ball_pos": ball.pos[ids] - origin[ids],
-                "ball_vel": ball.vel[ids],
-                "ball_spin": ball.spin[ids],
-                "clearance": player.planner.clearance[plan.option[ids]],
-                "aim": plan.aim[ids] - torch.tensor([0.0, start[1]]),
+                "time": torch.maximum(goal.time, strike_s[plan.stroke] - player.dt)[rows],
+                "pos": goal.pos[rows] - origin[ids],
+                "vel": goal.vel[rows],
+                "normal": goal.normal[rows],
+                "ball_pos": ball.pos[rows] - origin[ids],
+                "ball_vel": ball.vel[rows],
+                "ball_spin": ball.spin[rows],
+                "clearance": planner.clearance[plan.option[rows]],
+                "aim": plan.aim[rows] - torch.tensor([0.0, start[1]]),
             }
-            for key, value in rows.items():
+            for key, value in found.items():
                 out.setdefault(key, []).append(value)
             begun[ids] = True
         passed = balls.state.pos[:, 0] < start[0] - 1.0
@@ -90,7 +98,7 @@ def draw_goals(
             break
         for _ in range(8):
             balls.step(0.005)
-    if not out:
+    if not begun.any():
         raise GoalError(
             f"none of {count} balls of level {level!r} comes within reach of the strokes "
             f"{', '.join(player.strokes.names)}; launch more balls (goals=) or play more strokes "

@@ -167,6 +167,12 @@ class Planner:
         )
         self.ways = ways * torch.tensor(config.stride)
 
+    def planted(self) -> Planner:
+        """The same planner for a robot that takes no steps."""
+        other = copy(self)
+        other.steps = None
+        return other
+
     def to(self, device: torch.device | str) -> Planner:
         """The same planner with its constants on a device."""
         moved = copy(self)
