@@ -149,14 +149,38 @@ class Network:
 
     def silenced(self, unit: int) -> bytes:
         """The graph without one unit of the last hidden layer."""
-        graph = onnx.ModelProto()
-        graph.CopyFrom(self.graph)
         name = self.names[-1][0]
         weight = self._array(name).numpy()
         weight[:, unit] = 0.0
+        return self._with({name: weight})
+
+    def dumb(self) -> bytes:
+        """The graph with a network that says nothing."""
+        return self._with({name: np.zeros_like(self._array(name).numpy()) for name in self.names[-1]})
+
+    def replaced(self, other: nn.Module) -> bytes:
+        """The graph with the weights of another network of the same layers.
+
+        Raises:
+            ValueError: its layers are others.
+        """
+        linear = [layer for layer in other.modules() if isinstance(layer, nn.Linear)]
+        shapes = [tuple(self._array(name).shape) for name, _ in self.names]
+        theirs = [tuple(layer.weight.shape) for layer in linear]
+        if shapes != theirs:
+            raise ValueError(f"a network of layers {theirs} does not fit into one of {shapes}")
+        arrays = {}
+        for layer, (weight, bias) in zip(linear, self.names, strict=True):
+            arrays[weight], arrays[bias] = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+        return self._with(arrays)
+
+    def _with(self, arrays: dict[str, np.ndarray]) -> bytes:
+        """The graph with other weights, by name."""
+        graph = onnx.ModelProto()
+        graph.CopyFrom(self.graph)
         for w in graph.graph.initializer:
-            if w.name == name:
-                w.CopyFrom(numpy_helper.from_array(weight, name))
+            if w.name in arrays:
+                w.CopyFrom(numpy_helper.from_array(arrays[w.name], w.name))
         return graph.SerializeToString()
 
     def saliency(self, seen: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,9 @@
 """The command `rally-report`: one page that says how far to trust a policy.
 
-It looks for no figures of its own. What rally-eval, rally-faults, rally-adversary and rally-influence found about this
-very bundle is put together, held against what a use of the policy asks for (`REQUIREMENTS`), and written as one HTML
-file that needs nothing else, videos included. A figure is taken at the cautious end of its interval; what was not
-tested is not met.
+It looks for no figures of its own. What rally-eval, rally-faults, rally-adversary, rally-influence and
+rally-reward-check found about this very bundle is put together, held against what a use of the policy asks for
+(`REQUIREMENTS`), and written as one HTML file that needs nothing else, videos included. A figure is taken at the
+cautious end of its interval; what was not tested is not met.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from humanoid.app import run_app
 from humanoid.approval import USES
 from humanoid.bundle import BundleError, PolicyBundle
 from humanoid.joints import EFFORT_LIMIT, JOINT_NAMES, LOWER, UPPER, VELOCITY_LIMIT
-from policies import adversary_command, faults_command, influence
+from policies import adversary_command, faults_command, influence, reward_check
 from policies.evaluate import prepare
 from policies.evaluation import Evaluation, EvaluationError, read_evaluation, read_json, written
 from policies.report import (
@@ -47,6 +47,14 @@ from sim.recording import Recording, RecordingError
 CONF = Path(__file__).with_name("conf")
 COVERAGE_BALLS = 400
 """The space of balls is surveyed with so many draws: the reference is eight times as many."""
+WRITTEN = {
+    "report.json": "eval",
+    "faults.json": "faults",
+    "adversary.json": "adversary",
+    "influence.json": "influence",
+    "reward_check.json": "reward-check",
+}
+"""What is evidence, by file name, and the command it comes from."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,7 @@ class Evidence:
     Attributes:
         evaluations: by level, condition and whether behind the shield.
         faults: of rally-faults. adversary: of rally-adversary, by level and condition. influence: of rally-influence.
+            reward_check: of rally-reward-check.
         videos: recordings of worst balls, by level and condition.
         others: files about other bundles, which are not used.
     """
@@ -64,6 +73,7 @@ class Evidence:
     faults: dict[str, Any] | None
     adversary: dict[tuple[str, str], dict[str, Any]]
     influence: dict[str, Any] | None
+    reward_check: dict[str, Any] | None
     videos: dict[tuple[str, str], Path]
     others: tuple[Path, ...]
 
@@ -168,7 +178,8 @@ class TrustConfig:
 
     Attributes:
         policy: a released policy by name, or a bundle's folder (with a slash).
-        evidence: folders with what rally-eval, rally-faults, rally-adversary and rally-influence wrote.
+        evidence: folders with what rally-eval, rally-faults, rally-adversary, rally-influence and rally-reward-check
+            wrote.
         output: the page, .html.
         videos: render and embed the worst balls. coverage: survey the space of balls.
         width, height: of the videos.
@@ -245,11 +256,9 @@ def gather(sha: str, folders: Sequence[Path]) -> Evidence:
         if not folder.is_dir():
             raise EvaluationError(f"evidence={folder}: no such folder")
         for file in sorted(folder.rglob("*.json")):
-            if file.name not in ("report.json", "faults.json", "adversary.json", "influence.json"):
+            if file.name not in WRITTEN:
                 continue
-            content = read_json(
-                file, "rally-eval, -faults, -adversary or -influence", lambda c: c["bundle_sha256"]
-            )
+            content = read_json(file, f"rally-{WRITTEN[file.name]}", lambda c: c["bundle_sha256"])
             if content["bundle_sha256"] != sha:
                 others.append(file)
             elif file.name == "report.json":
@@ -271,8 +280,9 @@ def gather(sha: str, folders: Sequence[Path]) -> Evidence:
     order = {level: place for place, level in enumerate(LEVELS)}
     evaluations = dict(sorted(evaluations.items(), key=lambda row: (row[0][2], row[0][1], order[row[0][0]])))
     return Evidence(
-        evaluations, single.get("faults"), adversary, single.get("influence"), videos, tuple(others)
-    )
+        evaluations, single.get("faults"), adversary, single.get("influence"), single.get("reward_check"), videos,
+        tuple(others),
+    )  # fmt: skip
 
 
 def judge(evidence: Evidence) -> tuple[str, list[Requirement]]:
@@ -367,6 +377,8 @@ def make_page(
     if coverage and plain:
         sections.append(_coverage_section(plain))
     sections += _found("What the policy relies on", "rally-influence", evidence.influence, influence.sections)
+    again = ("Trained again with the same reward", "rally-reward-check")
+    sections += _found(*again, evidence.reward_check, reward_check.sections)
     sections.append(_limits_section())
     sources = [("source", "licence", "attribution")]
     sources += [(s["name"], s["licence"], s["attribution"]) for s in policy.manifest["data_sources"]]
