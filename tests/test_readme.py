@@ -23,7 +23,7 @@ def test_make_targets_of_the_readme_exist(target):
     assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"`(rally-[a-z]+)", README))))
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"`(rally-[a-z-]+)", README))))
 def test_commands_of_the_readme_are_installed(command):
     assert command in PROJECT["scripts"]
 

@@ -156,12 +156,13 @@ def test_page_has_all_its_parts(stand, evidence):
     for heading in (
         "Verdict", "Returns, nominal", "Returns, real", "Joint margins", "Behind the shield", "Faults",
         "Against an adversary, feed, nominal", "Its worst balls, feed, nominal", "What was tried, and what not",
-        "What the policy relies on", "Limits of validity", "Data and licences", "Provenance",
+        "What the policy relies on", "Trained again with the same reward", "Limits of validity", "Data and licences", "Provenance",
     ):  # fmt: skip
         assert f"<h2>{heading}</h2>" in page, heading
     assert stand.bundle_sha256 in page
     assert "the gyro &lt;reads&gt; zero" in page
     assert "Not tested: rally-influence was not run" in page
+    assert "Not tested: rally-reward-check was not run" in page
     assert not re.search(r'(src|href)="(?!data:)', page)
 
 
@@ -169,7 +170,7 @@ def test_page_of_a_policy_without_any_evidence(stand):
     empty = gather(stand.bundle_sha256, [])
     page = make_page(stand, empty, {}).html()
     assert "trust it in simulation, and on no robot" in page
-    assert page.count("Not tested") == 3
+    assert page.count("Not tested") == 4
 
 
 def test_command_says_what_is_lacking(folder, tmp_path, capsys):
