@@ -14,6 +14,8 @@ that the time was too short.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -155,7 +157,9 @@ def check(policy: PolicyBundle, app: RewardCheckConfig, progress: Any = None) ->
         config, name=RUN, output=app.output, seed=app.train_seed, minutes=app.minutes, start_from=None, resume=True,
         iterations=0, engine="cpu", device="cpu",
     )  # fmt: skip
-    trainer = Trainer(replace(config, threads=app.threads or config.threads))
+    with contextlib.redirect_stdout(io.StringIO()):
+        # RSL-RL prints its networks.
+        trainer = Trainer(replace(config, threads=app.threads or config.threads))
     trainer.run()
     try:
         anew = network.replaced(trained_network(load_checkpoint(trainer.checkpoint), trainer.player))
