@@ -156,7 +156,8 @@ def test_page_has_all_its_parts(stand, evidence):
     for heading in (
         "Verdict", "Returns, nominal", "Returns, real", "Joint margins", "Behind the shield", "Faults",
         "Against an adversary, feed, nominal", "Its worst balls, feed, nominal", "What was tried, and what not",
-        "What the policy relies on", "Trained again with the same reward", "Limits of validity", "Data and licences", "Provenance",
+        "What the policy relies on", "Trained again with the same reward", "Limits of validity", "Data and licences",
+        "Provenance",
     ):  # fmt: skip
         assert f"<h2>{heading}</h2>" in page, heading
     assert stand.bundle_sha256 in page
