@@ -316,12 +316,17 @@ def run(app: InfluenceConfig) -> int:
     with tqdm(total=total, unit="ball", disable=None if app.progress else True, file=sys.stderr) as bar:
         report = look(policy, app, bar.update)
     report["wall_s"] = round(time.monotonic() - started, 3)
-    text = Report(f"{report['policy']}: what it relies on", sections(report)).markdown()
-    write_text(folder / "influence.md", text)
-    write_json(folder / "influence.json", report)
-    print(text)
-    print(f"{folder}/influence.json")
+    publish(folder / "influence", Report(f"{report['policy']}: what it relies on", sections(report)), report)
     return 0
+
+
+def publish(file: Path, page: Report, report: dict[str, Any]) -> None:
+    """Write a report for people, FILE.md, and for programs, FILE.json, and print it."""
+    text = page.markdown()
+    write_text(file.with_suffix(".md"), text)
+    write_json(file.with_suffix(".json"), report)
+    print(text)
+    print(file.with_suffix(".json"))
 
 
 def sections(report: dict[str, Any]) -> list[Section]:

@@ -33,11 +33,11 @@ from humanoid.bundle import POLICY_FILE, BundleError, PolicyBundle
 from humanoid.motion import MotionError
 from policies.checkpoint import CheckpointError, load_checkpoint
 from policies.config import ConfigError, TrainConfig, typed
-from policies.evaluate import percent, prepare, write_text
-from policies.evaluation import EvaluationConfig, EvaluationError, evaluate, write_json
+from policies.evaluate import percent, prepare
+from policies.evaluation import EvaluationConfig, EvaluationError, evaluate
 from policies.export import trained_network
 from policies.goals import GoalError
-from policies.influence import CONF, EVERY, Network
+from policies.influence import CONF, EVERY, Network, publish
 from policies.report import Report, Section
 from policies.train import Trainer
 
@@ -221,11 +221,7 @@ def run(app: RewardCheckConfig) -> int:
     ) as bar:
         report = check(policy, app, bar.update)
     report["wall_s"] = round(time.monotonic() - started, 3)
-    text = Report(f"{report['policy']}: trained again", sections(report)).markdown()
-    write_text(folder / "reward_check.md", text)
-    write_json(folder / "reward_check.json", report)
-    print(text)
-    print(f"{folder}/reward_check.json")
+    publish(folder / "reward_check", Report(f"{report['policy']}: trained again", sections(report)), report)
     return 0
 
 

@@ -126,3 +126,36 @@ def pool(strokes, goals_of):
         start_x=-11.9,
         met=1.0,
     )
+
+
+@pytest.fixture(scope="session")
+def strike():
+    """The released policy."""
+    from humanoid.bundle import PolicyBundle
+
+    return PolicyBundle.load("strike")
+
+
+@pytest.fixture(scope="session")
+def network(strike):
+    """The network in its graph."""
+    import onnx
+
+    from humanoid.bundle import POLICY_FILE
+    from policies.influence import Network
+
+    return Network(onnx.load(strike.folder / POLICY_FILE))
+
+
+@pytest.fixture(scope="session")
+def observations():
+    """Function that draws terms for a policy's observation, of `count` robots that stand about ready."""
+
+    def draw(policy, count: int, seed: int = 0) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        terms = {t.name: rng.normal(size=(count, t.size)) * 0.05 for t in policy.layout.terms}
+        terms["root_quat"] = np.tile([1.0, 0, 0, 0], (count, 1))
+        terms["root_pos"] = np.tile([-11.9, 0, 0.73], (count, 1))
+        return terms
+
+    return draw

@@ -7,32 +7,13 @@ import onnx
 import pytest
 import torch
 
-from humanoid.bundle import POLICY_FILE, PolicyBundle
 from policies.evaluation import EvaluationError
 from policies.influence import Confused, InfluenceConfig, Network, _Watching, names_of, run
 from policies.player import OBSERVED, STEP_SIZE, Player
 from policies.strokes import load_strokes
 
 
-@pytest.fixture(scope="module")
-def strike():
-    return PolicyBundle.load("strike")
-
-
-@pytest.fixture(scope="module")
-def network(strike):
-    return Network(onnx.load(strike.folder / POLICY_FILE))
-
-
-def observations(policy, count, seed=0):
-    rng = np.random.default_rng(seed)
-    terms = {t.name: rng.normal(size=(count, t.size)) * 0.05 for t in policy.layout.terms}
-    terms["root_quat"] = np.tile([1.0, 0, 0, 0], (count, 1))
-    terms["root_pos"] = np.tile([-11.9, 0, 0.73], (count, 1))
-    return terms
-
-
-def test_a_quantity_comes_from_another_robot(strike):
+def test_a_quantity_comes_from_another_robot(strike, observations):
     terms = observations(strike, 3)
     seen = Confused(strike, "joint_pos").assemble(terms)
     true = strike.assemble(terms)
@@ -42,7 +23,7 @@ def test_a_quantity_comes_from_another_robot(strike):
     np.testing.assert_array_equal(Confused(strike, None).assemble(terms), true)
 
 
-def test_change_of_the_action_is_measured(strike):
+def test_change_of_the_action_is_measured(strike, observations):
     confused = Confused(strike, "joint_pos")
     memory = strike.initial_memory(4)
     for step in range(20):
@@ -51,7 +32,7 @@ def test_change_of_the_action_is_measured(strike):
     assert min(confused.changes) > 1e-3
 
 
-def test_network_is_the_one_in_the_graph(strike, network):
+def test_network_is_the_one_in_the_graph(strike, network, observations):
     watching = _Watching.of(strike, network)
     observation = strike.assemble(observations(strike, 5))
     memory = strike.initial_memory(5)
@@ -67,7 +48,7 @@ def test_network_is_the_one_in_the_graph(strike, network):
     np.testing.assert_allclose(place, np.clip(out, -3.0, 3.0), atol=1e-5)
 
 
-def test_silencing_a_unit_is_leaving_it_out(strike, network):
+def test_silencing_a_unit_is_leaving_it_out(strike, network, observations):
     seen = torch.randn(6, network.layers[0].in_features, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         hidden = network.layers[:-1](seen)

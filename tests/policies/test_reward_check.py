@@ -9,28 +9,10 @@ import onnx
 import pytest
 import torch
 
-from humanoid.bundle import POLICY_FILE, BundleError, PolicyBundle
+from humanoid.bundle import BundleError
 from policies.evaluation import EvaluationError
 from policies.influence import EVERY, Network
 from policies.reward_check import Compared, RewardCheckConfig, agreement, check, run, sections, shares
-
-
-@pytest.fixture(scope="module")
-def strike():
-    return PolicyBundle.load("strike")
-
-
-@pytest.fixture(scope="module")
-def network(strike):
-    return Network(onnx.load(strike.folder / POLICY_FILE))
-
-
-def observation(policy, count, seed=0):
-    rng = np.random.default_rng(seed)
-    terms = {t.name: rng.normal(size=(count, t.size)) * 0.05 for t in policy.layout.terms}
-    terms["root_quat"] = np.tile([1.0, 0, 0, 0], (count, 1))
-    terms["root_pos"] = np.tile([-11.9, 0, 0.73], (count, 1))
-    return policy.assemble(terms)
 
 
 def player(rate: float, falls: float) -> dict:
@@ -53,21 +35,21 @@ def test_a_network_of_other_layers_does_not_fit(network):
         network.replaced(torch.nn.Sequential(torch.nn.Linear(4, 29)))
 
 
-def test_a_dumb_network_adds_nothing(strike, network):
+def test_a_dumb_network_adds_nothing(strike, network, observations):
     placed = Network(onnx.load_model_from_string(network.dumb()))
     with torch.no_grad():
         assert placed.layers(torch.randn(3, network.layers[0].in_features)).abs().max() == 0
-    rows = observation(strike, 3)
+    rows = strike.assemble(observations(strike, 3))
     said = strike.changed(network.dumb()).act(rows, strike.initial_memory(3))[0]
     assert np.abs(said - strike.act(rows, strike.initial_memory(3))[0]).max() > 1e-4
 
 
-def test_what_networks_add_is_noted_in_the_same_states(strike, network):
+def test_what_networks_add_is_noted_in_the_same_states(strike, network, observations):
     without = strike.changed(network.dumb())
     compared = Compared(strike, strike, without)
     memory = own = strike.initial_memory(2)
     for step in range(2 * EVERY):
-        rows = observation(strike, 2, step)
+        rows = strike.assemble(observations(strike, 2, step))
         said, memory = compared.act(rows, memory)
         expected, own = strike.act(rows, own)
         np.testing.assert_array_equal(said, expected)
